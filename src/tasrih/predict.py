@@ -1,0 +1,297 @@
+"""From texts to predictions: normalise, tokenise, batch, logits, temperature.
+
+There is one path for many texts; `classify("…")` is its one-element case.
+"""
+
+import re
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Set
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasrih import backends
+from tasrih.checkpoint import TOKENIZER_FILE, Checkpoint, CheckpointError
+from tasrih.labels import LABELS, Label
+from tasrih.normalise import EMAIL_TOKEN, MENTION_TOKEN, URL_TOKEN, normalise
+from tasrih.sentences import split_sentences
+
+# Normalised characters the tokenizer is given per token of the model's length. A token of the shipped
+# model has at most 16 characters, an unknown word of AraBERT's WordPiece up to 100.
+_CHARACTERS_PER_TOKEN: Final = 200
+_TEXTS_AT_ONCE: Final = 16_384  # sorted by length together; more would not make batches any tighter
+_ARABIC_LETTER: Final = re.compile("[\u0621-\u063a\u0641-\u064a]")
+_PLACEHOLDERS: Final = re.compile("|".join(map(re.escape, (URL_TOKEN, EMAIL_TOKEN, MENTION_TOKEN))))
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What one sentence does with words.
+
+    `confidence` is the calibrated probability of `label`; `scores` has that of every label and sums to 1.
+    `secondary` is a second act in the same sentence, or None. `truncated` is True where the text was
+    longer than the model reads: only its beginning was judged then.
+    """
+
+    label: Label
+    confidence: float
+    scores: Mapping[Label, float]
+    secondary: Label | None
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TaggedSentence:
+    """A sentence of an article: `article[start:end] == text`."""
+
+    text: str
+    start: int
+    end: int
+    prediction: Prediction
+
+
+class Classifier:
+    """A loaded checkpoint. Safe to share between threads. Made by `Classifier.load`."""
+
+    def __init__(self, checkpoint: Checkpoint, backend: backends.Backend, tokenizer: Any) -> None:
+        self.checkpoint = checkpoint
+        self._backend = backend
+        self._tokenizer = tokenizer
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path | None = None,
+        *,
+        backend: backends.BackendName = "auto",
+        device: backends.Device = "auto",
+    ) -> "Classifier":
+        """Load a checkpoint folder, an `owner/name` from the hub, or, without `path`, the model that ships.
+
+        Raises `CheckpointError` where the checkpoint is missing, partial, tampered with or foreign,
+        `ImportError` naming the extra where the backend is not installed, `ValueError` for a device or
+        backend that is not there.
+        """
+        from tokenizers import Tokenizer  # here, so that `import tasrih` stays light
+
+        checkpoint = Checkpoint.read(_resolve(path))
+        try:
+            tokenizer: Any = Tokenizer.from_buffer(checkpoint.read_file(TOKENIZER_FILE))
+        except CheckpointError:
+            raise
+        except Exception as error:  # the library raises bare Exception
+            raise CheckpointError(f"{checkpoint.folder / TOKENIZER_FILE}: not a tokenizer: {error}") from None
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return cls(checkpoint, backends.load(checkpoint, backend, device), tokenizer)
+
+    @overload
+    def classify(self, texts: str) -> Prediction: ...
+    @overload
+    def classify(self, texts: Iterable[str]) -> list[Prediction]: ...
+    def classify(self, texts: str | Iterable[str]) -> Prediction | list[Prediction]:
+        """Return the prediction for one text, or a list of them, in the caller's order, for several.
+
+        Each text is meant to be one sentence; `tag` splits an article. Raises `TypeError` where a text is
+        not a string, and `ValueError` where one holds no Arabic letter; both name its position.
+        """
+        if isinstance(texts, str):
+            return self._classify([texts])[0]
+        return self._classify(_as_list(texts))
+
+    def tag(self, article: str) -> list[TaggedSentence]:
+        """Split an article into sentences and classify each; those without an Arabic letter are left out.
+
+        Raises `TypeError` where `article` is not a string, `ValueError` where it holds no Arabic letter.
+        """
+        if not isinstance(article, str):
+            raise TypeError(f"article: found {type(article).__name__}, expected str")
+        spans = [span for span in split_sentences(article) if _has_arabic(normalise(span.text))]
+        if not spans:
+            raise ValueError(_no_arabic("article", article))
+        predictions = self._classify([span.text for span in spans])
+        return [
+            TaggedSentence(span.text, span.start, span.end, prediction)
+            for span, prediction in zip(spans, predictions, strict=True)
+        ]
+
+    def _classify(self, texts: list[str]) -> list[Prediction]:
+        normalised = [_checked(text, position, len(texts)) for position, text in enumerate(texts)]
+        predictions: list[Prediction] = []
+        for start in range(0, len(normalised), _TEXTS_AT_ONCE):
+            encoded, truncated = self._encode(normalised[start : start + _TEXTS_AT_ONCE])
+            probabilities = softmax(self._logits(encoded) / self.checkpoint.temperature)
+            predictions += self._predictions(probabilities, truncated)
+        return predictions
+
+    def logits(self, texts: Iterable[str]) -> NDArray[np.float32]:
+        """Return the raw (N, 4) logits, before the temperature, for calibration and evaluation."""
+        listed = _as_list(texts)
+        normalised = [_checked(text, position, len(listed)) for position, text in enumerate(listed)]
+        return self._logits(self._encode(normalised)[0])
+
+    def _encode(self, normalised: list[str]) -> tuple[list[list[int]], list[bool]]:
+        """Return token ids, at most `max_length` a text, and which texts were cut to fit."""
+        length = self.checkpoint.max_length
+        limit = length * _CHARACTERS_PER_TOKEN
+        encoded: list[list[int]] = []
+        truncated: list[bool] = []
+        for encoding, text in zip(
+            self._tokenizer.encode_batch_fast([text[:limit] for text in normalised]), normalised, strict=True
+        ):
+            ids: list[int] = encoding.ids
+            cut = len(ids) > length
+            encoded.append([*ids[: length - 1], ids[-1]] if cut else ids)
+            truncated.append(cut or len(text) > limit)
+        return encoded, truncated
+
+    def _logits(self, encoded: list[list[int]]) -> NDArray[np.float32]:
+        """Run batches of similar length, and return (N, 4) logits in the order of `encoded`."""
+        result = np.empty((len(encoded), len(LABELS)), dtype=np.float32)
+
+        def run(rows: list[int]) -> None:
+            ids, mask = _padded([encoded[row] for row in rows])
+            result[rows] = self._backend.logits(ids, mask)
+
+        batches = list(_batches([len(ids) for ids in encoded], self._backend.batch_tokens))
+        workers = min(self._backend.workers, len(batches))
+        if workers <= 1:
+            for rows in batches:
+                run(rows)
+        else:
+            with ThreadPoolExecutor(workers) as pool:
+                list(pool.map(run, batches))  # list: re-raises what a worker raised
+        return result
+
+    def _predictions(self, probabilities: NDArray[np.float64], truncated: list[bool]) -> Iterator[Prediction]:
+        best = probabilities.argmax(axis=1).tolist()
+        threshold = self.checkpoint.secondary_threshold
+        for scores, primary, cut in zip(probabilities.tolist(), best, truncated, strict=True):
+            yield Prediction(
+                label=LABELS[primary],
+                confidence=scores[primary],
+                scores=dict(zip(LABELS, scores, strict=True)),
+                secondary=second_act(scores, primary, threshold),
+                truncated=cut,
+            )
+
+
+def second_act(scores: list[float], primary: int, threshold: float) -> Label | None:
+    """Return the likeliest further act whose probability reaches `threshold`, or None.
+
+    By the guidelines a factual report is never a second act and has none beside it.
+    """
+    if LABELS[primary] is Label.FACTUAL_REPORT:
+        return None
+    others = [i for i, label in enumerate(LABELS) if i != primary and label is not Label.FACTUAL_REPORT]
+    second = max(others, key=scores.__getitem__)
+    return LABELS[second] if scores[second] >= threshold else None
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the row-wise softmax of (N, 4) logits in float64, so that rows sum to 1."""
+    exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+def _batches(lengths: list[int], budget: int) -> Iterator[list[int]]:
+    """Yield groups of row numbers, longest rows first, each at most `budget` tokens when padded."""
+    rows: list[int] = []
+    longest = 0
+    for row in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
+        if rows and (len(rows) + 1) * longest > budget:
+            yield rows
+            rows = []
+        if not rows:
+            longest = lengths[row]
+        rows.append(row)
+    if rows:
+        yield rows
+
+
+def _padded(encoded: list[list[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return ids and mask, both (B, T). What stands under mask 0 is not read, so it may be 0."""
+    shape = (len(encoded), max(map(len, encoded)))
+    ids, mask = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+    for row, tokens in enumerate(encoded):
+        ids[row, : len(tokens)] = tokens
+        mask[row, : len(tokens)] = 1
+    return ids, mask
+
+
+def _as_list(texts: Iterable[str]) -> list[str]:
+    # Bytes iterate as numbers, a mapping as its keys, a set in no order: none can be meant.
+    if isinstance(texts, (bytes, bytearray, memoryview, Mapping, Set)) or not isinstance(texts, Iterable):
+        raise TypeError(f"texts: found {type(texts).__name__}, expected a str or a list of str")
+    return list(texts)
+
+
+def _checked(text: object, position: int, count: int) -> str:
+    """Return the normalised text, or raise what `classify` documents."""
+    where = "text" if count == 1 else f"texts[{position}]"
+    if not isinstance(text, str):
+        raise TypeError(f"{where}: found {type(text).__name__}, expected str")
+    normalised = normalise(text)
+    if not _has_arabic(normalised):
+        raise ValueError(_no_arabic(where, text))
+    return normalised
+
+
+def _has_arabic(normalised: str) -> bool:
+    return _ARABIC_LETTER.search(_PLACEHOLDERS.sub("", normalised)) is not None
+
+
+def _no_arabic(where: str, text: str) -> str:
+    found = "blank text" if not text.strip() else f"{text[:40]!r}, which has no Arabic letter"
+    return f"{where}: found {found}; expected a sentence in Arabic; leave such texts out"
+
+
+def _resolve(path: str | Path | None) -> Path:
+    """Return the folder of a local checkpoint, of one on the hub, or of the model that ships."""
+    if path is None:
+        return shipped_model()
+    folder = Path(path)
+    if isinstance(path, Path) or folder.exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", path):
+        return folder
+    from tasrih.hub import download
+
+    return download(path)
+
+
+def shipped_model() -> Path:
+    """Return the folder of the compact model: inside the wheel, or of the source tree it is run from."""
+    here = Path(__file__).parent
+    installed = here / "compact"
+    return installed if installed.is_dir() else here.parents[1] / "models" / "compact"
+
+
+_default: Classifier | None = None
+_default_lock = threading.Lock()
+
+
+def default_classifier() -> Classifier:
+    """Return the classifier of the model that ships, loaded on first use, once for all threads."""
+    global _default
+    if _default is None:
+        with _default_lock:
+            if _default is None:
+                _default = Classifier.load()
+    return _default
+
+
+@overload
+def classify(texts: str) -> Prediction: ...
+@overload
+def classify(texts: Iterable[str]) -> list[Prediction]: ...
+def classify(texts: str | Iterable[str]) -> Prediction | list[Prediction]:
+    """Classify one sentence or several with the model that ships; see `Classifier.classify`."""
+    return default_classifier().classify(texts)
+
+
+def tag(article: str) -> list[TaggedSentence]:
+    """Split an article and classify its sentences with the model that ships; see `Classifier.tag`."""
+    return default_classifier().tag(article)
