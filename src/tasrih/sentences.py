@@ -2,42 +2,78 @@
 
 A line break always ends a sentence: headlines, datelines, paragraphs and list items carry no full stop in
 Arabic news. Within a line, a full stop, question mark or exclamation mark ends one unless it belongs to a
-number, an abbreviation, a Latin name or a short quotation. Time is linear in the length of the article.
+number, an abbreviation, a Latin name, a short quotation, or a question that is followed by who asked it.
+The rules see the line without tashkeel, tatweel and marks of layout, which may stand between any two
+characters. Time is linear in the length of the article.
 """
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
-_CLOSING: Final = "»”’\"')\\]›"
+from tasrih.quotations import Quotations
+
+_CLOSING: Final = "»”“’\"')\\]›"  # “ too: some papers write ”so“
+_BEGINNING: Final = '«“”"(-–—'  # may begin a sentence that lacks its space: "قال.«لن", "لماذا؟-لأن"
+_GOES_ON: Final = "،,؛;:"  # «…؟»، قال: the sentence goes on
 _LETTER: Final = "\u0621-\u063a\u0641-\u064a\u0671-\u06d3"
+_DIGIT: Final = "0-9٠-٩"
 
 _LINE: Final = re.compile(r"[^\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+")
-# Terminators with the closing quotation marks and brackets directly behind them.
-_TERMINATOR: Final = re.compile(rf"(?:[.!?؟…۔]+)[{_CLOSING}]*")
+_LAYOUT: Final = "\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff"  # bidi, zero-width, BOM
+_SEEN: Final = re.compile(rf"[^{_LAYOUT}\u064b-\u0652\u0640\ufe0f]+")
+_EDGE: Final = re.compile(rf"[\s{_LAYOUT}]*")
+_EDGE_AT_END: Final = re.compile(rf"[\s{_LAYOUT}]")
+
+# Terminators with the closing quotation marks, brackets and footnote numbers directly behind them.
+_STOP: Final = re.compile(rf"([.!?؟…۔]+)[{_CLOSING}]*(?:\[[{_DIGIT}]{{1,3}}\])*")
+_STOP_AT_END: Final = re.compile(rf"[.!?؟…۔][{_CLOSING}\s]*\Z")
+# "15 - 20 قتيلا" is a range and no item 15.
 _BULLET: Final = re.compile(
-    r"\s*(?:[•●▪◦■□◆*·]+|[-–—](?=\s)|[0-9٠-٩]{1,2}\s?[-.)](?=\s)|[\u0621-\u064a]\)(?=\s))\s*"
+    rf"\s*(?:[•●▪◦■□◆*·]+|[-–—](?=\s)|[{_DIGIT}]{{1,2}}\s?(?:[.)](?=\s)|-(?=\s+[^\s{_DIGIT}]))"
+    r"|[\u0621-\u064a]\)(?=\s))\s*"
 )
 _INLINE_BULLET: Final = re.compile(r"\s[•●▪■◆]\s")
+_ARABIC: Final = re.compile(f"[{_LETTER}]")
 _WORD: Final = re.compile(r"[^\W_]+")
-# Whitespace, and the marks that lay a text out without being part of it (bidi, zero-width, BOM).
-_EDGE: Final = re.compile(r"[\s\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]*")
-_EDGE_AT_END: Final = re.compile(r"[\s\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 
 # An abbreviation is one letter before the stop: د. م. أ.د. ص.ب. A number before it makes it a unit: 5 م.
-_SINGLE_LETTER: Final = re.compile(rf"(?<![\w\u064b-\u0652])(?:[{_LETTER}A-Za-z]\u0640?\.)*[{_LETTER}A-Za-z]\u0640?\Z")
-_AFTER_NUMBER: Final = re.compile(r"[0-9٠-٩]\s*\Z")
-_LATIN_TITLES: Final = frozenset({"mr", "mrs", "ms", "dr", "prof", "st", "no", "vs", "jr", "sr", "inc", "ltd", "co", "corp"})
-_WORD_AT_END: Final = re.compile(r"[A-Za-z]+\Z")
+_SINGLE_LETTER: Final = re.compile(rf"(?<!\w)(?:[{_LETTER}A-Za-z]\.)*[{_LETTER}A-Za-z]\Z")
+_AFTER_NUMBER: Final = re.compile(rf"[{_DIGIT}]\s*\Z")
+# Latin letters spelt out, two at least: بي. بي. سي.
+_LETTER_NAME: Final = (
+    "(?:ال)?(?:[إاآأ]ي|[إا]يه|بي|سي|دي|[إاأ]ف|جي|[إا]تش|جيه|كيه|كي|[إاأ]ل|[إاأ]م|[إاأ]ن|[أا]و|كيو|[آا]ر|[إاأ]س|تي|يو|في"
+    "|دبليو|[إا]كس|واي|زد)"
+)
+_LETTER_NAME_BEFORE: Final = re.compile(rf"(?<!\w)({_LETTER_NAME}\.\s?)?{_LETTER_NAME}\Z")
+_LETTER_NAME_BEHIND: Final = re.compile(rf"\s?{_LETTER_NAME}\.")
+_LATIN_TITLE: Final = re.compile(
+    r"(?<!\w)(?:mrs?|ms|dr|prof|st|no|vs|jr|sr|inc|ltd|co|corp)\Z", re.IGNORECASE
+)
+_LATIN_AT_END: Final = re.compile(r"[A-Za-z]\Z")
+_SMALL_LATIN_BEHIND: Final = re.compile(r"\s+[a-z]")  # "gmail. com"
 _LOOK_BACK: Final = 32  # characters before a stop that can decide whether it belongs to an abbreviation
+# What a stop without a space behind it ends: a word, a year, a quotation, a percentage. Not "3.5", not "أ.د".
+_WHOLE_BEFORE: Final = re.compile(rf"(?:[^\W\d_]{{2}}|[{_DIGIT}]{{3}}|[{_CLOSING}%٪])\Z")
 
-# In a quotation a stop separates sentences only where both are at least this long; «عمدا. ثم مضوا» stays whole.
+# In a quotation a stop separates sentences only where both are at least this long; «عمدا. ثم مضوا» stays
+# whole. A question that is shorter, «من أغرقهم؟», is a title or a remark and does not end what it stands in.
 _QUOTED_SENTENCE_WORDS: Final = 5
 # An ellipsis is a pause in most places. It ends a sentence that is long enough to be one.
 _WORDS_BEFORE_ELLIPSIS: Final = 5
 _WORDS_AFTER_ELLIPSIS: Final = 3
+_HEADLINE_WORDS: Final = 25  # a longer line without a full stop at its end is a paragraph
+
+# "فأين الفوارغ؟ تساءل قائد الموقع.": who said it, up to the next stop and without saying anything more.
+_ATTRIBUTION: Final = re.compile(
+    r"\s+(?:[يت]?قول|قالت?|[يت]?كتب|كتبت|[يت]?رد|ردت|[يت]?سأل|سألت|[يت]?تساءل|تساءلت|[أا]جابت?|[يت]جيب|صاحت?"
+    r"|[يت]?صرخ|صرخت|[يت]?هتف|هتفت)\s([^.!?؟…۔:«“\"]{1,120})(?:[.۔]|\Z)"
+)
+_REPORTED_SPEECH: Final = re.compile(r"\bب?[إأا]ن(?:ه|ها|هم|نا|ني|هما)?\b")
+_HASHTAGS: Final = re.compile(r"\s*+(?:#\w++\s*+)++\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,111 +102,104 @@ def split_sentences(article: str) -> list[Sentence]:
 
 
 def _line_spans(line: str) -> Iterator[tuple[int, int]]:
-    start = 0
-    for bullet in _INLINE_BULLET.finditer(line):
-        yield from _stop_spans(line, start, bullet.start())
-        start = bullet.start()
-    yield from _stop_spans(line, start, len(line))
+    """Yield where the sentences of a line stand in it, found in what is left of it without marks."""
+    origin: list[int] = []
+    for run in _SEEN.finditer(line):
+        origin.extend(range(*run.span()))
+    seen = "".join(_SEEN.findall(line))
+    origin.append(len(line))
+    cuts = [0, *(bullet.start() for bullet in _INLINE_BULLET.finditer(seen)), len(seen)]
+    for first, last in pairwise(cuts):
+        for start, end in _Piece(seen[first:last]).spans():
+            yield origin[first + start], origin[first + end]
 
 
-def _stop_spans(line: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    quotations = _quotations(line, start, end)
-    words = [match.start() for match in _WORD.finditer(line, start, end)]
-    bullet = _BULLET.match(line, start, end)
-    first_stop = bullet.end() if bullet else start  # the stop of "1." ends nothing
-    sentence_start = start
-    for stop in _TERMINATOR.finditer(line, first_stop, end):
-        if _ends_sentence(line, stop, sentence_start, end, quotations, words):
-            yield sentence_start, stop.end()
-            sentence_start = stop.end()
-    yield sentence_start, end
+class _Piece:
+    """A line, or a part of one from a bullet to the next."""
 
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.words = [word.start() for word in _WORD.finditer(text)]
+        self.quotations = Quotations(text)
+        self.headline = len(self.words) <= _HEADLINE_WORDS and not _STOP_AT_END.search(text[-_LOOK_BACK:])
 
-def _ends_sentence(
-    line: str,
-    stop: re.Match[str],
-    start: int,
-    end: int,
-    quotations: list[tuple[int, int]],
-    words: list[int],
-) -> bool:
-    marks = stop[0]
-    after = line[stop.end() : stop.end() + 1] if stop.end() < end else ""
-    if not after:
-        return True
-    if after in "،,؛;:":  # «…؟»، قال: the sentence goes on
-        return False
-    before = line[max(start, stop.start() - _LOOK_BACK) : stop.start()]
-    if marks == ".":
-        if not _full_stop_ends(before, after):
+    def spans(self) -> Iterator[tuple[int, int]]:
+        """Yield where the sentences stand, without the bullets before them."""
+        start = self._behind_bullet(0)
+        for stop in _STOP.finditer(self.text):
+            closing = range(stop.end(1), stop.end())
+            # A mark that touches the stop may open the next sentence.
+            end = next((i for i in closing if i in self.quotations.openings), stop.end())
+            if stop.start() >= start and self._ends_sentence(stop, start, end):
+                yield start, end
+                start = self._behind_bullet(end)  # the stop of "2." ends nothing
+        yield start, len(self.text)
+
+    def _behind_bullet(self, position: int) -> int:
+        bullet = _BULLET.match(self.text, position)
+        return bullet.end() if bullet else position
+
+    def _ends_sentence(self, stop: re.Match[str], start: int, end: int) -> bool:
+        """Whether `stop`, which with what closes behind it reaches to `end`, ends what began at `start`."""
+        marks, after = stop[1], self.text[end : end + 1]
+        if not after:
+            return True
+        if after in _GOES_ON or not (after.isspace() or after in _BEGINNING or _ARABIC.match(after)):
             return False
-    elif not after.isspace() and not _is_arabic_letter(after) and after not in "«“\"(":
-        return False
-    elif marks.startswith(("..", "…")):
-        if not after.isspace() or before[-1:].isspace():
+        if marks == ".":
+            before = self.text[max(start, stop.start() - _LOOK_BACK) : stop.start()]
+            if not self._full_stop_ends(before, stop.end(1), end):
+                return False
+        elif marks.startswith(("..", "…")) and not self._ellipsis_ends(stop.start(), start, end):
             return False
-        if _count(words, start, stop.start()) < _WORDS_BEFORE_ELLIPSIS:
+        if _HASHTAGS.match(self.text, end):
             return False
-        if _count(words, stop.end(), end) < _WORDS_AFTER_ELLIPSIS:
+        quotation = self.quotations.around(stop.start())
+        if quotation is None:
+            return marks == "." or not self._is_attributed(end)
+        opened, closed = quotation
+        words = self._count(max(opened, start), stop.start())
+        if end <= closed:  # the quotation goes on
+            return min(words, self._count(end, closed)) >= _QUOTED_SENTENCE_WORDS
+        remark = marks != "." and words < _QUOTED_SENTENCE_WORDS and self._count(start, opened) > 0
+        return not remark and not self._is_attributed(end)
+
+    def _full_stop_ends(self, before: str, behind: int, end: int) -> bool:
+        """The same for a single full stop, by the characters `before` it and those from `behind` it."""
+        if self.text[end].isspace():
+            if _LATIN_AT_END.search(before) and _SMALL_LATIN_BEHIND.match(self.text, end):
+                return False
+        elif end == behind and not _WHOLE_BEFORE.search(before):
             return False
-    quotation = _enclosing(quotations, stop.start())
-    if quotation is None:
-        return True
-    opened, closed = quotation
-    if stop.end() > closed:  # the stop is the last thing in the quotation, and the quotation is closed
-        return True
-    return (
-        _count(words, max(opened, start), stop.start()) >= _QUOTED_SENTENCE_WORDS
-        and _count(words, stop.end(), closed) >= _QUOTED_SENTENCE_WORDS
-    )
+        if _LATIN_TITLE.search(before):
+            return False
+        spelt = _LETTER_NAME_BEFORE.search(before)
+        if spelt and (spelt[1] or _LETTER_NAME_BEHIND.match(self.text, behind)):
+            return False
+        abbreviation = _SINGLE_LETTER.search(before)
+        return abbreviation is None or _AFTER_NUMBER.search(before[: abbreviation.start()]) is not None
 
+    def _ellipsis_ends(self, position: int, start: int, end: int) -> bool:
+        before = self.text[max(0, position - 1) : position]
+        return (
+            self.text[end].isspace()
+            and not (before.isspace() or before in "([")
+            and not self.headline
+            and self._count(start, position) >= _WORDS_BEFORE_ELLIPSIS
+            and self._count(end, len(self.text)) >= _WORDS_AFTER_ELLIPSIS
+        )
 
-def _full_stop_ends(before: str, after: str) -> bool:
-    if not after.isspace():
-        # "قال.وأضاف" lacks its space; "3.5", "tasrih.org" and "أ.د" do not.
-        glued = _is_arabic_letter(after) and before[-2:].isalpha() and not before[-1:].isascii()
-        return (glued and _SINGLE_LETTER.search(before) is None) or after in "«“"
-    latin = _WORD_AT_END.search(before)
-    if latin and latin[0].lower() in _LATIN_TITLES:
-        return False
-    abbreviation = _SINGLE_LETTER.search(before)
-    return abbreviation is None or _AFTER_NUMBER.search(before[: abbreviation.start()]) is not None
+    def _is_attributed(self, end: int) -> bool:
+        attribution = _ATTRIBUTION.match(self.text, end)
+        return attribution is not None and _REPORTED_SPEECH.search(attribution[1]) is None
 
-
-def _quotations(line: str, start: int, end: int) -> list[tuple[int, int]]:
-    """Return the spans of closed quotations, outermost only, from the opening to the closing mark."""
-    spans: list[tuple[int, int]] = []
-    opened: dict[str, int] = {}
-    closing = {"«": "»", "“": "”", '"': '"'}
-    for match in re.compile("[«»“”\"]").finditer(line, start, end):
-        mark, position = match[0], match.start()
-        if mark == '"' and '"' in opened or mark in "»”":
-            # News mixes the pairs: a quotation opened by one mark and closed by another is still one.
-            openings = [o for o, c in closing.items() if c == mark and o in opened] or list(opened)
-            if openings:
-                spans.append((min(opened[o] for o in openings), position))
-                opened.clear()
-        elif mark in closing and mark not in opened:
-            opened[mark] = position
-    return spans
-
-
-def _enclosing(quotations: list[tuple[int, int]], position: int) -> tuple[int, int] | None:
-    index = bisect_right(quotations, (position, position)) - 1
-    return quotations[index] if index >= 0 and quotations[index][1] > position else None
-
-
-def _count(words: list[int], start: int, end: int) -> int:
-    return bisect_right(words, end - 1) - bisect_right(words, start - 1)
-
-
-def _is_arabic_letter(char: str) -> bool:
-    return "\u0621" <= char <= "\u064a" or "\u0671" <= char <= "\u06d3"
+    def _count(self, start: int, end: int) -> int:
+        """Return how many words begin in [start, end)."""
+        return bisect_left(self.words, end) - bisect_left(self.words, start)
 
 
 def _trimmed(article: str, start: int, end: int) -> Sentence | None:
-    bullet = _BULLET.match(article, start, end)
-    edge = _EDGE.match(article, bullet.end() if bullet else start, end)
+    edge = _EDGE.match(article, start, end)
     start = edge.end() if edge else start
     while end > start and _EDGE_AT_END.match(article[end - 1]):
         end -= 1

@@ -1,0 +1,134 @@
+import json
+from pathlib import Path
+
+import corpus
+import numpy as np
+import pretrain
+import pytest
+import torch
+from config import ConfigError
+from pretrain import Batches, Objective, PretrainConfig, Schedule, Shape, Tokenizer, train
+from safetensors.torch import load_file
+from transformers import AutoModel, AutoTokenizer
+
+CPU = torch.device("cpu")
+SHAPE = Shape(32, 2, 2, 48, generator_hidden_size=16, generator_layers=1, generator_heads=1)
+
+
+@pytest.fixture(scope="module")
+def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rows = (Path(__file__).parents[1] / "training/data/authored.jsonl").read_text(encoding="utf-8").splitlines()
+    path = tmp_path_factory.mktemp("corpus") / "text.txt"
+    path.write_text("\n".join(json.loads(row)["text"] for row in rows[:600]), encoding="utf-8")
+    return path
+
+
+def configuration(text_file: Path, kind: str = "rtd", tokens: int = 20 * 512, **schedule: float) -> PretrainConfig:
+    return PretrainConfig(
+        corpus=text_file, seed=5, shape=SHAPE, tokenizer=Tokenizer(600),
+        schedule=Schedule(tokens, 512, 5e-3, warmup_tokens=1024, length=32, decay_length=64, **schedule),  # type: ignore[arg-type]
+        objective=Objective(kind, 0.15), skip_gram_epochs=1,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["mlm", "rtd"])
+def test_learns_and_writes_a_transformers_checkpoint(text_file: Path, tmp_path: Path, kind: str) -> None:
+    config = configuration(text_file, kind, tokens=200 * 512)
+    train(config, tmp_path, CPU)
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    first = "mlm" if kind == "mlm" else "generator"
+    assert log[-1][first] < log[0][first] < np.log(600) + 0.5
+    encoder = AutoModel.from_pretrained(tmp_path / "encoder")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "encoder")
+    encoded = tokenizer("نفت الوزارة الخبر [رابط]", return_tensors="pt")
+    assert tokenizer.convert_ids_to_tokens(encoded["input_ids"][0])[-2:] == ["[رابط]", "[SEP]"]
+    assert torch.isfinite(encoder(**encoded).last_hidden_state).all()
+
+
+class Killed(Exception):
+    pass
+
+
+def kill_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Batches.at
+
+    def at(self: Batches, tokens_seen: int, length: int) -> object:
+        if tokens_seen == step * 512:
+            raise Killed
+        return original(self, tokens_seen, length)
+
+    monkeypatch.setattr(Batches, "at", at)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "encoder" / "model.safetensors")
+
+
+def test_a_killed_run_ends_like_an_unbroken_one(
+    text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = configuration(text_file, checkpoint_minutes=0.0)
+    train(config, tmp_path / "unbroken", CPU)
+    for step in (5, 17):  # once at the constant rate, once in the decay
+        with monkeypatch.context() as patch:
+            kill_at(step, patch)
+            with pytest.raises(Killed):
+                train(config, tmp_path / "broken", CPU)
+    train(config, tmp_path / "broken", CPU)
+    unbroken, broken = weights(tmp_path / "unbroken"), weights(tmp_path / "broken")
+    assert all(torch.equal(unbroken[name], broken[name]) for name in unbroken)
+
+
+def test_a_longer_run_goes_on_from_the_constant_rate(text_file: Path, tmp_path: Path) -> None:
+    train(configuration(text_file), tmp_path / "grown", CPU)
+    longer = configuration(text_file, tokens=30 * 512)
+    train(longer, tmp_path / "grown", CPU)
+    train(longer, tmp_path / "whole", CPU)
+    grown, whole = weights(tmp_path / "grown"), weights(tmp_path / "whole")
+    assert all(torch.equal(grown[name], whole[name]) for name in grown)
+
+
+def test_another_configuration_in_the_same_folder_is_refused(text_file: Path, tmp_path: Path) -> None:
+    train(configuration(text_file), tmp_path, CPU)
+    with pytest.raises(ConfigError, match="holds another configuration"):
+        train(configuration(text_file, "mlm"), tmp_path, CPU)
+
+
+def test_rates_rise_hold_and_fall_to_zero() -> None:
+    schedule = Schedule(100 * 512, 512, 1.0, warmup_tokens=10 * 512, decay_share=0.2)
+    assert schedule.rate_at(4) == pytest.approx(0.5)
+    assert schedule.rate_at(50) == 1.0
+    assert schedule.rate_at(90) == pytest.approx(0.5)
+    assert schedule.rate_at(100) == 0.0
+    assert (schedule.length_at(79), schedule.length_at(80)) == (64, 128)
+
+
+def test_an_epoch_reads_every_block_once() -> None:
+    stream = np.arange(1, 1000, dtype=np.uint16)
+    batches = Batches(stream, cls_id=0, batch_tokens=64, seed=1)
+    blocks = (len(stream) - 31) // 31
+    seen = [tuple(row[1:]) for i in range(blocks // 2) for row in batches.at(i * 64, 32)]
+    assert len(set(seen)) == len(seen)
+    assert all(np.diff(row).tolist() == [1] * 30 for row in seen)
+
+
+def test_corrupted_positions_are_never_special(text_file: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    special = {token: i for i, token in enumerate(corpus.SPECIAL_TOKENS)}
+    model = pretrain.Pretrainer(configuration(text_file, "mlm"), 600, special)
+    ids = torch.randint(8, 600, (4, 32))
+    ids[:, 0], ids[:, 9] = 2, 3
+    seen: list[torch.Tensor] = []
+    model.encoder.register_forward_pre_hook(lambda _, args, kwargs: seen.append(args[0]), with_kwargs=True)
+    model(ids, torch.rand(ids.shape))
+    changed = seen[0] != ids
+    assert not changed[:, [0, 9]].any()
+    assert (changed.sum(dim=1) == round(0.15 * 32)).all()
+    assert (seen[0][changed] == 4).all()
+
+
+def test_impossible_shapes_are_refused() -> None:
+    with pytest.raises(ConfigError, match="width 30 over 4 heads"):
+        Shape(30, 2, 4, 48)
+    with pytest.raises(ConfigError, match="multiple"):
+        Schedule(1000, 100, 1e-3, length=64)

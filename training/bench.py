@@ -1,0 +1,178 @@
+"""Measure the shipped model's speed beside `transformers.pipeline`, in one run on the same sentences.
+
+    python training/bench.py --output bench.json
+
+Reported: sentences a second in bulk and one at a time, latency, memory, the start of a fresh process to its
+first answer; `transformers.pipeline` on the same compact checkpoint in float32, and on a model of
+AraBERT-base's shape with random weights (its speed does not depend on what the weights are). Machines are
+noisy: rounds alternate, medians are reported, and the ratios within the run are what to compare.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import data
+from tasrih import Classifier
+from tasrih.checkpoint import TOKENIZER_FILE
+from tasrih.files import write_text_atomically
+from tasrih.normalise import normalise
+from tasrih.predict import shipped_model
+
+SENTENCE = "نفت الوزارة صحة ما تداولته مواقع التواصل"
+ROUNDS = 5
+# The large model takes a tenth of a second and more a sentence; this many keep the run to minutes.
+FEW, FEWER = 192, 32
+
+
+def sentences() -> list[str]:
+    """Return the authored sentences: real prose of real lengths, in every clone."""
+    return [example.text for path in data.AUTHORED for example in data.read(path)]
+
+
+def seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def fresh_process(code: str) -> float:
+    """Return the seconds that a new interpreter takes to run `code`."""
+    return seconds(lambda: subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL))
+
+
+def peak_memory_mb(texts: int) -> float:
+    """Return the peak resident memory of a fresh process that classifies `texts` authored sentences."""
+    code = (
+        "import sys, resource; sys.path.insert(0, sys.argv[1]); import bench; from tasrih import classify; "
+        f"texts = bench.sentences(); classify((texts * ({texts} // len(texts) + 1))[:{texts}]); "
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    command = [sys.executable, "-c", code, str(Path(__file__).parent)]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return int(printed.split()[-1]) / (1024 if sys.platform != "darwin" else 1 << 20)
+
+
+def pipelines() -> dict[str, Any]:
+    """Return `transformers` pipelines on the compact checkpoint and on AraBERT-base's shape."""
+    import safetensors.torch
+    import torch
+    from transformers import (
+        AutoConfig,
+        AutoModelForSequenceClassification,
+        BertConfig,
+        PreTrainedTokenizerFast,
+        TextClassificationPipeline,
+    )
+
+    folder = shipped_model()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_file=str(folder / TOKENIZER_FILE), pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]",
+        unk_token="[UNK]", mask_token="[MASK]", model_max_length=128,
+        model_input_names=["input_ids", "attention_mask"],
+    )  # fmt: skip
+    config = AutoConfig.for_model(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    compact = AutoModelForSequenceClassification.from_config(config)
+    weights = safetensors.torch.load_file(folder / "model.safetensors")
+    compact.load_state_dict({name: value.float() for name, value in weights.items()})
+    torch.manual_seed(0)
+    base = AutoModelForSequenceClassification.from_config(
+        BertConfig(vocab_size=64_000, hidden_size=768, num_hidden_layers=12, num_attention_heads=12,
+                   intermediate_size=3072, num_labels=4)
+    )  # fmt: skip
+    return {
+        name: TextClassificationPipeline(model=model.eval(), tokenizer=tokenizer, device="cpu")
+        for name, model in (("compact", compact), ("arabert_base_shape", base))
+    }
+
+
+def run() -> dict[str, Any]:
+    texts = sentences()
+    classifier = Classifier.load()
+    tokens = [len(ids) for ids in classifier._encode([normalise(text) for text in texts])[0]]
+    classifier.classify(texts)  # warm-up
+    models = pipelines()
+
+    def pipeline(name: str, batch_size: int, count: int) -> Callable[[], object]:
+        return lambda: models[name](texts[:count], batch_size=batch_size, truncation=True)
+
+    def one_by_one(count: int) -> list[float]:
+        return [seconds(lambda text=text: classifier.classify(text)) for text in texts[:count]]
+
+    latencies: list[float] = []
+    rates: dict[str, list[float]] = {}
+    for _ in range(ROUNDS):
+        rates.setdefault("tasrih bulk", []).append(len(texts) / seconds(lambda: classifier.classify(texts)))
+        latencies += (times := one_by_one(300))
+        rates.setdefault("tasrih one at a time", []).append(len(times) / sum(times))
+        for name, counts in (("compact", (FEW, FEW)), ("arabert_base_shape", (FEWER, FEW))):
+            for batch_size, count in zip((1, 32), counts, strict=True):
+                key = f"pipeline {name} batch {batch_size}"
+                rates.setdefault(key, []).append(count / seconds(pipeline(name, batch_size, count)))
+    normalisation = statistics.median(
+        seconds(lambda: [normalise(text) for text in texts]) for _ in range(ROUNDS)
+    ) / len(texts)
+    first = f"from tasrih import classify; classify({SENTENCE!r})"
+    starts = {"tasrih": [], "transformers": []}  # type: dict[str, list[float]]
+    for _ in range(ROUNDS):
+        starts["tasrih"].append(fresh_process(first))
+        starts["transformers"].append(fresh_process("from transformers import pipeline"))
+    median = {name: statistics.median(values) for name, values in rates.items()}
+    start = {name: statistics.median(values) for name, values in starts.items()}
+    base_best = max(median["pipeline arabert_base_shape batch 1"], median["pipeline arabert_base_shape batch 32"])
+    base_single = median["pipeline arabert_base_shape batch 1"]
+    return {
+        "machine": {"processor": platform.processor() or platform.machine(), "cores": len(os.sched_getaffinity(0)),
+                    "python": platform.python_version()},
+        "sentences": len(texts),
+        "mean_tokens": round(statistics.mean(tokens), 1),
+        "sentences_per_second": {name: round(value, 1) for name, value in median.items()},
+        "latency_ms": {
+            "median": round(1000 * statistics.median(latencies), 2),
+            "95th percentile": round(1000 * statistics.quantiles(latencies, n=20)[-1], 2),
+        },
+        "normalisation_share_of_bulk": round(normalisation * median["tasrih bulk"], 4),
+        "first_answer_seconds": {name: round(value, 3) for name, value in start.items()},
+        "peak_memory_mb": {"1 sentence": round(peak_memory_mb(1)), "100,000 sentences": round(peak_memory_mb(100_000))},
+        "this_process_peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "ratios": {
+            "bulk to the best AraBERT-base-shaped pipeline": round(median["tasrih bulk"] / base_best, 1),
+            "one at a time to that pipeline at batch 1": round(median["tasrih one at a time"] / base_single, 1),
+            "first answer to importing transformers' pipeline": round(start["tasrih"] / start["transformers"], 3),
+        },
+    }  # fmt: skip
+
+
+def table(report: dict[str, Any]) -> str:
+    rows = [("sentences a second, " + name, value) for name, value in report["sentences_per_second"].items()]
+    rows += [(f"latency, {name}, ms", value) for name, value in report["latency_ms"].items()]
+    rows += [(f"first answer, {name}, s", value) for name, value in report["first_answer_seconds"].items()]
+    rows += [(f"peak memory, {name}, MB", value) for name, value in report["peak_memory_mb"].items()]
+    rows += [("normalisation, share of bulk time", report["normalisation_share_of_bulk"])]
+    rows += [(f"ratio: {name}", value) for name, value in report["ratios"].items()]
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {value:>10,}" for name, value in rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure speed beside transformers.pipeline.")
+    parser.add_argument("--output", type=Path, default=Path("bench.json"))
+    arguments = parser.parse_args()
+    report = run()
+    text = json.dumps(report, ensure_ascii=False, indent=1) + "\n"
+    write_text_atomically(arguments.output, text)
+    print(text)
+    print(table(report))
+
+
+if __name__ == "__main__":
+    main()
