@@ -59,10 +59,10 @@ def test_bootstrap_agrees_with_resampling_the_sentences_one_by_one() -> None:
     predicted = probabilities.argmax(axis=1)
     drawn = measures.bootstrap(measures.confusion(gold, predicted), 4000, seed=1)["macro_f1"]
     values: list[float] = []
-    for _ in range(1500):
+    for _ in range(600):
         rows = RNG.integers(0, len(gold), len(gold))
         values.append(f1_score(gold[rows], predicted[rows], labels=range(4), average="macro"))
-    np.testing.assert_allclose(drawn, np.quantile(values, [0.025, 0.975]), atol=0.012)
+    np.testing.assert_allclose(drawn, np.quantile(values, [0.025, 0.975]), atol=0.015)
 
 
 def test_bootstrap_is_seeded_and_certain_where_everything_is_right() -> None:
@@ -254,12 +254,11 @@ def test_gather_names_sets_by_file_and_keeps_the_split_asked_for(tmp_path: Path)
     ):
         with pytest.raises(DataError, match=message):
             evaluation.gather(known, "test", arguments)
+    extra.write_text(json.dumps({**rows[0], "split": "test"}), encoding="utf-8")
     with pytest.raises(DataError, match="holds no sentence of the validation split"):
-        rows[0]["split"] = "test"
-        extra.write_text(json.dumps(rows[0]), encoding="utf-8")
-        evaluation.gather(
-            [*known, example("سادسة", Label.DENIAL, "v:1", split="validation")], "validation", [str(extra)]
-        )
+        evaluation.gather(known, "validation", [str(extra)])
+    with pytest.raises(DataError, match="no sentence of the validation split at hand"):
+        evaluation.gather(known, "validation", [])
 
 
 VOCABULARY = {"[UNK]": 0, "اتهم": 1, "نفى": 2, "أسف": 3, "لكن": 4}
@@ -326,19 +325,8 @@ def extra(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def written(toy: Path, extra: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Run the script on the authored test split, the news at hand, and `LABELLED`."""
     folder = tmp_path_factory.mktemp("out") / "report"
-    evaluation.main(
-        [
-            "--model",
-            str(toy),
-            "--output",
-            str(folder),
-            "--resamples",
-            "50",
-            "--no-baseline",
-            "--data",
-            str(extra),
-        ]
-    )
+    options = ["--resamples", "50", "--no-baseline", "--data", str(extra)]
+    evaluation.main(["--model", str(toy), "--output", str(folder), *options])
     return folder
 
 
@@ -388,8 +376,9 @@ def test_markdown_is_made_from_the_json_alone(written: Path, figures: dict[str, 
     text = (written / "report.md").read_text(encoding="utf-8")
     assert text == report.render(figures)
     assert "# toy on the test split" in text
+    assert "Trained on sentences: train 12." in text
     assert "| mine | 6 | model | 0.867 [" in text
-    assert "| mine | natural | 4 | model |" in text
+    assert "| mine | natural | 3 | model | – | 1.000 [" in text
     assert "| mine | 0.833 | 1.000 | 2 | 2 | 1 | 1 | 0.500 | 0.500 | 0.500 |" in text
     widths = {line.count(" | ") for line in text.splitlines() if line.startswith("| mine | natural")}
     assert widths == {9}
@@ -413,7 +402,7 @@ def test_baseline_stands_in_the_same_tables() -> None:
              "secondary_threshold": 0.5, "training_sentences": None, "libraries": {}}  # fmt: skip
     settings = {"resamples": 20, "seed": 0, "interval": 0.95, "bins": 15, "baseline_sentences": 5}
     text = report.render({"model": facts, "split": "test", "settings": settings, "truncated": 0, **result})
-    assert "| authored | 8 | model | 1.000 [1.000, 1.000] |" in text
+    assert "| authored | 8 | model | 1.000 [" in text
     assert "| authored | 8 | TF-IDF | 0.100 [" in text
 
 

@@ -16,8 +16,8 @@ from tasrih.normalise import normalise
 def probabilities(training: list[Example], texts: list[str]) -> NDArray[np.float64]:
     """Learn from `training`, half a minute for 15,000 sentences, and return (N, 4) for `texts`.
 
-    Words 1-2 and characters 2-5 within words, sublinear counts, balanced classes: the description is the
-    one in the data card. Raises `ValueError` where `training` has fewer than two labels.
+    Words 1-2 and characters 2-5 within words, sublinear counts, balanced classes. Raises
+    `ValueError` where `training` has fewer than two labels.
     """
     # Two sentences at least: two thirds of the n-grams stand in one only, and cost time for nothing.
     words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2)

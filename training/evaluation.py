@@ -25,10 +25,6 @@ from measures import (
     ECE_BINS,
     INTERVAL,
     Ids,
-    expected_calibration_error,
-    fit_secondary_threshold,
-    fit_temperature,
-    macro_f1,
     metrics,
     secondary_metrics,
 )
@@ -40,15 +36,6 @@ from tasrih import LABELS, CheckpointError, Classifier, __version__
 from tasrih.backends import BackendName
 from tasrih.checkpoint import ONNX_FILE
 from tasrih.files import write_text_atomically
-
-__all__ = [  # what training scripts take from here
-    "evaluate_sets",
-    "expected_calibration_error",
-    "fit_secondary_threshold",
-    "fit_temperature",
-    "macro_f1",
-    "metrics",
-]
 
 AUTHORED: Final = "authored"
 NEWS: Final = "news"

@@ -61,13 +61,13 @@ def render(report: dict[str, Any]) -> str:
 def _facts(report: dict[str, Any]) -> str:
     model, settings = report["model"], report["settings"]
     sentences = model["training_sentences"]
+    if isinstance(sentences, dict):  # by split
+        sentences = ", ".join(f"{split} {count:,}" for split, count in sentences.items())
     lines = [
         f"Backend {model['backend']}, at most {model['max_length']} tokens, temperature "
         f"{model['temperature']:.3f}, second acts from {model['secondary_threshold']:.3f}.",
-        f"Trained on: {sentences if isinstance(sentences, int) else json.dumps(sentences)} sentences."
-        if sentences is not None
-        else "The checkpoint does not say on how many sentences it was trained.",
-        f"{report['truncated']} sentences were longer than the model reads.",
+        f"Trained on sentences: {'not in the checkpoint' if sentences is None else sentences}.",
+        f"{report['truncated']:,} sentences were longer than the model reads.",
         f"Brackets hold {settings['interval']:.0%} percentile bootstrap intervals ({settings['resamples']:,} "
         f"resamples of sentences, seed {settings['seed']}).",
     ]

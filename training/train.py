@@ -18,11 +18,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -38,7 +39,7 @@ from transformers import (
 import data
 from config import ConfigError, load, to_table
 from data import DataError, Example
-from evaluation import fit_secondary_threshold, fit_temperature, macro_f1
+from measures import fit_secondary_threshold, fit_temperature, macro_f1
 from tasrih.checkpoint import CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE, write_facts
 from tasrih.files import write_atomically, write_text_atomically
 from tasrih.labels import LABELS
@@ -175,8 +176,6 @@ def train(config: TrainConfig, output: Path) -> Path:
         texts, targets = _read_soft(config.data.soft)
         weights = np.full(len(texts), config.data.soft_weight, dtype=np.float32)
         taught = tokenised(texts, targets, weights, tokenizer, config.model.max_length)
-        from datasets import concatenate_datasets
-
         datasets["train"] = concatenate_datasets([datasets["train"], taught])
     settings = config.optimizer
     gpu = torch.cuda.is_available()
@@ -213,8 +212,17 @@ def train(config: TrainConfig, output: Path) -> Path:
     )
     started = any((output / "trainer").glob("checkpoint-*"))
     trainer.train(resume_from_checkpoint=started or None)
-    logits = trainer.predict(datasets["validation"]).predictions  # pyright: ignore[reportArgumentType]
-    return _write_checkpoint(config, model, tokenizer, splits, np.asarray(logits), output / "checkpoint")
+    logits = _logits(model, datasets["validation"], DataCollatorWithPadding(tokenizer))
+    return _write_checkpoint(config, model, tokenizer, splits, logits, output / "checkpoint")
+
+
+def _logits(model: PreTrainedModel, dataset: Dataset, collator: DataCollatorWithPadding) -> NDArray[np.float32]:
+    """Return (N, 4) logits in the dataset's order, which `Trainer.predict` does not keep."""
+    batches = DataLoader(dataset.select_columns(["input_ids", "attention_mask"]), 64, collate_fn=collator)  # type: ignore[arg-type]
+    model.eval()
+    with torch.inference_mode():
+        rows = [model(**{name: value.to(model.device) for name, value in batch.items()}).logits for batch in batches]
+    return torch.cat(rows).float().cpu().numpy()
 
 
 def load_encoder(config: Model) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
