@@ -27,13 +27,13 @@ def texts() -> list[str]:
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint folder of 2 layers, 32 wide, which reads 64 tokens. Tests that change it copy it first."""
-    import corpus
     import torch
-    from export import export_onnx
-    from pretrain import Shape, encoder_config
     from safetensors.torch import save_file
     from transformers import ModernBertForSequenceClassification
 
+    import corpus
+    from export import export_onnx
+    from pretrain import Shape, encoder_config
     from tasrih.checkpoint import CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE, write_facts
     from tasrih.labels import LABELS
 

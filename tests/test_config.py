@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+
 from config import ConfigError, load, to_table
 
 
@@ -78,8 +79,11 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_table_leaves_none_out() -> None:
     assert to_table(Outer("x", Inner(1.0))) == {
-        "name": "x", "inner": {"rate": 1.0, "kind": "a"}, "count": 3, "seeds": [1],
-    }  # fmt: skip
+        "name": "x",
+        "inner": {"rate": 1.0, "kind": "a"},
+        "count": 3,
+        "seeds": [1],
+    }
 
 
 def test_every_shipped_configuration_is_valid() -> None:

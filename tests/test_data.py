@@ -6,14 +6,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import data
 import pytest
-from data import DataError, Example, check, read, rebuild
 
+import data
+from data import DataError, Example, check, read, rebuild
 from tasrih import Label
 
 ROOT = Path(__file__).parents[1]
-ROW = {"id": "a-1", "split": "train", "story": "a", "text": "نفت الوزارة الخبر.", "label": "denial", "secondary": None}
+ROW = {
+    "id": "a-1",
+    "split": "train",
+    "story": "a",
+    "text": "نفت الوزارة الخبر.",
+    "label": "denial",
+    "secondary": None,
+}
 
 
 def write(path: Path, *rows: dict[str, Any]) -> Path:
@@ -23,7 +30,12 @@ def write(path: Path, *rows: dict[str, Any]) -> Path:
 
 def test_reads_what_is_there(tmp_path: Path) -> None:
     (example,) = read(write(tmp_path / "x.jsonl", ROW))
-    assert (example.text, example.label, example.split, example.group) == (ROW["text"], Label.DENIAL, "train", "a")
+    assert (example.text, example.label, example.split, example.group) == (
+        ROW["text"],
+        Label.DENIAL,
+        "train",
+        "a",
+    )
 
 
 @pytest.mark.parametrize(
@@ -45,11 +57,14 @@ def test_refuses_with_file_and_line(tmp_path: Path, change: dict[str, Any], mess
 
 def test_refuses_broken_files(tmp_path: Path) -> None:
     (tmp_path / "broken.jsonl").write_text('{"text": ', encoding="utf-8")
-    (tmp_path / "latin.jsonl").write_bytes("{\"text\": \"نفى\"}".encode("cp1256"))
+    (tmp_path / "latin.jsonl").write_bytes('{"text": "نفى"}'.encode("cp1256"))
     (tmp_path / "empty.jsonl").write_text("\n", encoding="utf-8")
     for name, message in (
-        ("broken", "broken.jsonl:1: not JSON"), ("latin", "not UTF-8"), ("empty", "no sentence"), ("none", "no such file"),
-    ):  # fmt: skip
+        ("broken", "broken.jsonl:1: not JSON"),
+        ("latin", "not UTF-8"),
+        ("empty", "no sentence"),
+        ("none", "no such file"),
+    ):
         with pytest.raises(DataError, match=message):
             read(tmp_path / f"{name}.jsonl")
 
@@ -93,18 +108,36 @@ def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (copy / "a.txt").write_text("خبر: نفى الوزير (علي) صحة 3 أنباء. انتهى", encoding="utf-8")
     (copy / "b.txt").write_bytes("قال &quot;نأسف&quot; لما حدث. ثم مضى".encode("cp1256"))
     rows = []
-    for path, sentence, encoding in (("a.txt", "نفى الوزير (علي) صحة 3 أنباء", "utf-8"), ("b.txt", 'نأسف" لما حدث', "cp1256")):
+    for path, sentence, encoding in (
+        ("a.txt", "نفى الوزير (علي) صحة 3 أنباء", "utf-8"),
+        ("b.txt", 'نأسف" لما حدث', "cp1256"),
+    ):
         stream = "".join(re.findall("[\u0621-\u064a]", (copy / path).read_text(encoding=encoding)))
         letters = "".join(re.findall("[\u0621-\u064a]", sentence))
-        rows.append({
-            "id": path, "split": "train", "label": "denial", "secondary": None, "source": "x", "doc": path,
-            "repo": "some/repo", "path": path, "start": stream.index(letters), "letters": len(letters),
-            "sha1": hashlib.sha1(letters.encode()).hexdigest()[:12],
-        })  # fmt: skip
+        rows.append(
+            {
+                "id": path,
+                "split": "train",
+                "label": "denial",
+                "secondary": None,
+                "source": "x",
+                "doc": path,
+                "repo": "some/repo",
+                "path": path,
+                "start": stream.index(letters),
+                "letters": len(letters),
+                "sha1": hashlib.sha1(letters.encode()).hexdigest()[:12],
+            }
+        )
     annotations = tmp_path / "annotations"
     annotations.mkdir()
-    write(annotations / "some_train.jsonl", *rows, rows[0] | {"id": "tampered", "sha1": "0" * 12},
-          rows[0] | {"id": "gone", "path": "c.txt"}, rows[0] | {"id": "cut", "start": 20, "letters": 900})  # fmt: skip
+    write(
+        annotations / "some_train.jsonl",
+        *rows,
+        rows[0] | {"id": "tampered", "sha1": "0" * 12},
+        rows[0] | {"id": "gone", "path": "c.txt"},
+        rows[0] | {"id": "cut", "start": 20, "letters": 900},
+    )
     monkeypatch.setattr(data, "ANNOTATIONS", annotations)
     return copy
 

@@ -5,16 +5,16 @@ import socket
 from pathlib import Path
 from typing import Any
 
-import measures
 import numpy as np
 import pytest
-import report
-from baseline import probabilities as baseline_probabilities
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support
 
 import data
 import evaluation
+import measures
+import report
+from baseline import probabilities as baseline_probabilities
 from data import DataError, Example
 from tasrih.checkpoint import ONNX_FILE, TOKENIZER_FILE, write_facts
 from tasrih.labels import LABELS, Label
@@ -59,10 +59,10 @@ def test_bootstrap_agrees_with_resampling_the_sentences_one_by_one() -> None:
     predicted = probabilities.argmax(axis=1)
     drawn = measures.bootstrap(measures.confusion(gold, predicted), 4000, seed=1)["macro_f1"]
     values: list[float] = []
-    for _ in range(600):
+    for _ in range(300):
         rows = RNG.integers(0, len(gold), len(gold))
         values.append(f1_score(gold[rows], predicted[rows], labels=range(4), average="macro"))
-    np.testing.assert_allclose(drawn, np.quantile(values, [0.025, 0.975]), atol=0.015)
+    np.testing.assert_allclose(drawn, np.quantile(values, [0.025, 0.975]), atol=0.02)
 
 
 def test_bootstrap_is_seeded_and_certain_where_everything_is_right() -> None:
@@ -131,13 +131,13 @@ def found_f1(scores: NDArray[np.float64], primary: list[int], gold: list[int], t
     return 2 * right / (sum(act is not None for act in told) + sum(g >= 0 for g in gold))
 
 
-def test_fit_secondary_threshold_is_no_worse_than_any_of_a_thousand() -> None:
+def test_fit_secondary_threshold_is_as_good_as_the_best_of_all() -> None:
     _, scores = random_predictions(400)
-    scores = scores.round(2)  # many equal scores
+    scores = scores.round(2)  # many equal scores, and few thresholds that differ
     primary = scores.argmax(axis=1)
     gold = np.where((RNG.uniform(size=400) < 0.3) & (primary != F), (primary + 1) % 3, -1)
     threshold = measures.fit_secondary_threshold(scores, primary, gold)
-    best = max(found_f1(scores, primary.tolist(), gold.tolist(), t) for t in np.linspace(0, 1, 1001))
+    best = max(found_f1(scores, primary.tolist(), gold.tolist(), t) for t in np.arange(0, 1.01, 0.005))
     assert best > 0.2
     assert found_f1(scores, primary.tolist(), gold.tolist(), threshold) == pytest.approx(best)
 

@@ -1,15 +1,16 @@
 import json
 from pathlib import Path
 
-import corpus
 import numpy as np
-import pretrain
 import pytest
 import torch
-from config import ConfigError
-from pretrain import Batches, Objective, PretrainConfig, Schedule, Shape, Tokenizer, train
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoTokenizer
+
+import corpus
+import pretrain
+from config import ConfigError
+from pretrain import Batches, Objective, PretrainConfig, Schedule, Shape, Tokenizer, train
 
 CPU = torch.device("cpu")
 SHAPE = Shape(32, 2, 2, 48, generator_hidden_size=16, generator_layers=1, generator_heads=1)
@@ -17,18 +18,26 @@ SHAPE = Shape(32, 2, 2, 48, generator_hidden_size=16, generator_layers=1, genera
 
 @pytest.fixture(scope="module")
 def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    rows = (Path(__file__).parents[1] / "training/data/authored.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = (
+        (Path(__file__).parents[1] / "training/data/authored.jsonl").read_text(encoding="utf-8").splitlines()
+    )
     path = tmp_path_factory.mktemp("corpus") / "text.txt"
     path.write_text("\n".join(json.loads(row)["text"] for row in rows[:600]), encoding="utf-8")
     return path
 
 
-def configuration(text_file: Path, kind: str = "rtd", tokens: int = 20 * 512, **schedule: float) -> PretrainConfig:
+def configuration(
+    text_file: Path, kind: str = "rtd", tokens: int = 20 * 512, **schedule: float
+) -> PretrainConfig:
     return PretrainConfig(
-        corpus=text_file, seed=5, shape=SHAPE, tokenizer=Tokenizer(600),
+        corpus=text_file,
+        seed=5,
+        shape=SHAPE,
+        tokenizer=Tokenizer(600),
         schedule=Schedule(tokens, 512, 5e-3, warmup_tokens=1024, length=32, decay_length=64, **schedule),  # type: ignore[arg-type]
-        objective=Objective(kind, 0.15), skip_gram_epochs=1,  # type: ignore[arg-type]
-    )  # fmt: skip
+        objective=Objective(kind, 0.15),
+        skip_gram_epochs=1,  # type: ignore[arg-type]
+    )
 
 
 @pytest.mark.parametrize("kind", ["mlm", "rtd"])

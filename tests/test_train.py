@@ -1,18 +1,27 @@
 import json
 from pathlib import Path
 
-import data
 import numpy as np
 import onnxruntime
 import pytest
 import torch
-from config import ConfigError
-from export import export, export_onnx
-from train import Data, Model, Optimizer, TrainConfig, parameter_groups, soft_targets, train, weighted_cross_entropy
 from transformers import BertConfig, BertForSequenceClassification
 
+import data
+from config import ConfigError
+from export import export, export_onnx
 from tasrih import CheckpointError, Classifier, Label
 from tasrih.checkpoint import Checkpoint
+from train import (
+    Data,
+    Model,
+    Optimizer,
+    TrainConfig,
+    parameter_groups,
+    soft_targets,
+    train,
+    weighted_cross_entropy,
+)
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +33,14 @@ def encoder(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     for name in ("config.json", "model.safetensors"):
         (folder / name).write_bytes((tiny_checkpoint / name).read_bytes())
     PreTrainedTokenizerFast(
-        tokenizer_file=str(tiny_checkpoint / "tokenizer.json"), pad_token="[PAD]", unk_token="[UNK]",
-        cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]", model_input_names=["input_ids", "attention_mask"],
-    ).save_pretrained(folder)  # fmt: skip
+        tokenizer_file=str(tiny_checkpoint / "tokenizer.json"),
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+        model_input_names=["input_ids", "attention_mask"],
+    ).save_pretrained(folder)
     return folder
 
 
@@ -35,10 +49,17 @@ def few_sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sixty stories of two sentences that a word decides, so that a tiny model can learn them in seconds."""
     words = {"accusation": "اتهم", "denial": "نفى", "regret": "أسف", "factual_report": "زار"}
     rows = [
-        {"id": f"{i}-{label}", "story": f"s{i}", "split": "validation" if i % 4 == 0 else "train",
-         "text": f"{word} الوزير رقم {i} في المدينة", "label": label, "secondary": None}
-        for i in range(60) for label, word in words.items()
-    ]  # fmt: skip
+        {
+            "id": f"{i}-{label}",
+            "story": f"s{i}",
+            "split": "validation" if i % 4 == 0 else "train",
+            "text": f"{word} الوزير رقم {i} في المدينة",
+            "label": label,
+            "secondary": None,
+        }
+        for i in range(60)
+        for label, word in words.items()
+    ]
     path = tmp_path / "few.jsonl"
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     monkeypatch.setattr(data, "AUTHORED", [path])
@@ -46,9 +67,11 @@ def few_sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def configuration(encoder: Path, tmp_path: Path, epochs: int = 6) -> TrainConfig:
     return TrainConfig(
-        seed=3, model=Model(str(encoder), "tiny", max_length=32, dropout=0.0), data=Data(news=tmp_path / "none"),
+        seed=3,
+        model=Model(str(encoder), "tiny", max_length=32, dropout=0.0),
+        data=Data(news=tmp_path / "none"),
         optimizer=Optimizer(learning_rate=5e-3, epochs=epochs, batch_size=16),
-    )  # fmt: skip
+    )
 
 
 def test_fine_tuned_checkpoint_classifies(encoder: Path, few_sentences: None, tmp_path: Path) -> None:
@@ -84,7 +107,9 @@ def test_a_run_resumes_from_its_last_epoch(
     with pytest.raises(KeyboardInterrupt):
         train(config, tmp_path / "broken")
     train(config, tmp_path / "broken")
-    unbroken, broken = ((tmp_path / name / "checkpoint/model.safetensors").read_bytes() for name in ("unbroken", "broken"))
+    unbroken, broken = (
+        (tmp_path / name / "checkpoint/model.safetensors").read_bytes() for name in ("unbroken", "broken")
+    )
     assert unbroken == broken
 
 
@@ -107,7 +132,9 @@ def test_loss_is_cross_entropy_of_the_targets() -> None:
 
 def test_lower_layers_learn_slower() -> None:
     model = BertForSequenceClassification(
-        BertConfig(vocab_size=50, hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=8)
+        BertConfig(
+            vocab_size=50, hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=8
+        )
     )
     groups = parameter_groups(model, Optimizer(1.0, 1, 1, layer_decay=0.5))
     rates = {id(p): group["lr"] for group in groups for p in group["params"]}

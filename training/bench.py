@@ -21,6 +21,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer
+
 import data
 from tasrih import Classifier
 from tasrih.checkpoint import TOKENIZER_FILE
@@ -47,7 +49,9 @@ def seconds(work: Callable[[], object]) -> float:
 
 def fresh_process(code: str) -> float:
     """Return the seconds that a new interpreter takes to run `code`."""
-    return seconds(lambda: subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL))
+    return seconds(
+        lambda: subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+    )
 
 
 def peak_memory_mb(texts: int) -> float:
@@ -76,19 +80,29 @@ def pipelines() -> dict[str, Any]:
 
     folder = shipped_model()
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_file=str(folder / TOKENIZER_FILE), pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]",
-        unk_token="[UNK]", mask_token="[MASK]", model_max_length=128,
+        tokenizer_file=str(folder / TOKENIZER_FILE),
+        pad_token="[PAD]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        unk_token="[UNK]",
+        mask_token="[MASK]",
+        model_max_length=128,
         model_input_names=["input_ids", "attention_mask"],
-    )  # fmt: skip
+    )
     config = AutoConfig.for_model(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
     compact = AutoModelForSequenceClassification.from_config(config)
     weights = safetensors.torch.load_file(folder / "model.safetensors")
     compact.load_state_dict({name: value.float() for name, value in weights.items()})
     torch.manual_seed(0)
     base = AutoModelForSequenceClassification.from_config(
-        BertConfig(vocab_size=64_000, hidden_size=768, num_hidden_layers=12, num_attention_heads=12,
-                   intermediate_size=3072, num_labels=4)
-    )  # fmt: skip
+        BertConfig(
+            vocab_size=64_000,
+            hidden_size=768,
+            num_hidden_layers=12,
+            num_attention_heads=12,
+            intermediate_size=3072,
+        )
+    )
     return {
         name: TextClassificationPipeline(model=model.eval(), tokenizer=tokenizer, device="cpu")
         for name, model in (("compact", compact), ("arabert_base_shape", base))
@@ -98,7 +112,10 @@ def pipelines() -> dict[str, Any]:
 def run() -> dict[str, Any]:
     texts = sentences()
     classifier = Classifier.load()
-    tokens = [len(ids) for ids in classifier._encode([normalise(text) for text in texts])[0]]
+    tokenizer = Tokenizer.from_file(str(shipped_model() / TOKENIZER_FILE))
+    tokens = [
+        len(encoding.ids) for encoding in tokenizer.encode_batch_fast([normalise(text) for text in texts])
+    ]
     classifier.classify(texts)  # warm-up
     models = pipelines()
 
@@ -122,17 +139,22 @@ def run() -> dict[str, Any]:
         seconds(lambda: [normalise(text) for text in texts]) for _ in range(ROUNDS)
     ) / len(texts)
     first = f"from tasrih import classify; classify({SENTENCE!r})"
-    starts = {"tasrih": [], "transformers": []}  # type: dict[str, list[float]]
+    starts: dict[str, list[float]] = {"tasrih": [], "transformers": []}
     for _ in range(ROUNDS):
         starts["tasrih"].append(fresh_process(first))
         starts["transformers"].append(fresh_process("from transformers import pipeline"))
     median = {name: statistics.median(values) for name, values in rates.items()}
     start = {name: statistics.median(values) for name, values in starts.items()}
-    base_best = max(median["pipeline arabert_base_shape batch 1"], median["pipeline arabert_base_shape batch 32"])
+    base_best = max(
+        median["pipeline arabert_base_shape batch 1"], median["pipeline arabert_base_shape batch 32"]
+    )
     base_single = median["pipeline arabert_base_shape batch 1"]
     return {
-        "machine": {"processor": platform.processor() or platform.machine(), "cores": len(os.sched_getaffinity(0)),
-                    "python": platform.python_version()},
+        "machine": {
+            "processor": platform.processor() or platform.machine(),
+            "cores": len(os.sched_getaffinity(0)),
+            "python": platform.python_version(),
+        },
         "sentences": len(texts),
         "mean_tokens": round(statistics.mean(tokens), 1),
         "sentences_per_second": {name: round(value, 1) for name, value in median.items()},
@@ -142,14 +164,21 @@ def run() -> dict[str, Any]:
         },
         "normalisation_share_of_bulk": round(normalisation * median["tasrih bulk"], 4),
         "first_answer_seconds": {name: round(value, 3) for name, value in start.items()},
-        "peak_memory_mb": {"1 sentence": round(peak_memory_mb(1)), "100,000 sentences": round(peak_memory_mb(100_000))},
+        "peak_memory_mb": {
+            "1 sentence": round(peak_memory_mb(1)),
+            "100,000 sentences": round(peak_memory_mb(100_000)),
+        },
         "this_process_peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "ratios": {
             "bulk to the best AraBERT-base-shaped pipeline": round(median["tasrih bulk"] / base_best, 1),
-            "one at a time to that pipeline at batch 1": round(median["tasrih one at a time"] / base_single, 1),
-            "first answer to importing transformers' pipeline": round(start["tasrih"] / start["transformers"], 3),
+            "one at a time to that pipeline at batch 1": round(
+                median["tasrih one at a time"] / base_single, 1
+            ),
+            "first answer to importing transformers' pipeline": round(
+                start["tasrih"] / start["transformers"], 3
+            ),
         },
-    }  # fmt: skip
+    }
 
 
 def table(report: dict[str, Any]) -> str:

@@ -58,7 +58,7 @@ def _apply_override(table: dict[str, Any], override: str) -> None:
     *parents, leaf = key.strip().split(".")
     for parent in parents:
         table = table.setdefault(parent, {})
-        if not isinstance(table, dict):
+        if not isinstance(table, dict):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigError(f"--set {override!r}: {parent!r} is a value, not a table")
     table[leaf] = value
 
@@ -107,9 +107,7 @@ def _convert(hint: Any, value: Any, where: str, key: str) -> Any:
     if hint is Path and type(value) is str:
         return Path(value)
     if type(value) is not hint:
-        raise ConfigError(
-            f"{where}: {key!r} is {value!r} ({type(value).__name__}); expected {_name(hint)}"
-        )
+        raise ConfigError(f"{where}: {key!r} is {value!r} ({type(value).__name__}); expected {_name(hint)}")
     return value
 
 

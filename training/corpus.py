@@ -54,25 +54,40 @@ def train_tokenizer(corpus: Path, vocabulary_size: int, every: int, output: Path
         vocab_size=vocabulary_size, special_tokens=SPECIAL_TOKENS, unk_token=UNK, max_piece_length=16
     )
     tokenizer.train_from_iterator(documents(corpus, every), trainer)
-    ids = {token: tokenizer.token_to_id(token) for token in (CLS, SEP)}
+    ids = special_ids(tokenizer)
     tokenizer.post_processor = processors.TemplateProcessing(  # pyright: ignore[reportAttributeAccessIssue]
-        single=f"{CLS} $A {SEP}", pair=f"{CLS} $A {SEP} $B {SEP}", special_tokens=list(ids.items())
+        single=f"{CLS} $A {SEP}",
+        pair=f"{CLS} $A {SEP} $B {SEP}",
+        special_tokens=[(token, ids[token]) for token in (CLS, SEP)],
     )
     write_atomically(output, lambda path: tokenizer.save(str(path)))
     return tokenizer
 
 
+def special_ids(tokenizer: Tokenizer) -> dict[str, int]:
+    """Return the ids of the special tokens. Raises `ValueError` where the tokenizer lacks one."""
+    ids = {token: tokenizer.token_to_id(token) for token in SPECIAL_TOKENS}
+    found = {token: id for token, id in ids.items() if id is not None}
+    if len(found) < len(ids):
+        raise ValueError(
+            f"tokenizer: found no {', '.join(ids.keys() - found.keys())}; train it with pretrain.py"
+        )
+    return found
+
+
 def tokenise_corpus(corpus: Path, tokenizer: Tokenizer, output: Path) -> NDArray[np.uint16]:
     """Return the corpus as one read-only stream of token ids, `[SEP]` behind each document."""
     if tokenizer.get_vocab_size() > np.iinfo(np.uint16).max:
-        raise ValueError(f"vocabulary of {tokenizer.get_vocab_size()}; the stream holds at most 65,535 tokens")
+        raise ValueError(
+            f"vocabulary of {tokenizer.get_vocab_size()}; the stream holds at most 65,535 tokens"
+        )
     if not output.exists():
         write_atomically(output, lambda path: _write_stream(corpus, tokenizer, path))
     return np.memmap(output, dtype=np.uint16, mode="r")
 
 
 def _write_stream(corpus: Path, tokenizer: Tokenizer, output: Path) -> None:
-    separator = tokenizer.token_to_id(SEP)
+    separator = special_ids(tokenizer)[SEP]
     with open(output, "wb") as file, tqdm(unit=" documents", desc="tokenise") as progress:
         for batch in _batches(documents(corpus)):
             for encoding in tokenizer.encode_batch_fast(batch, add_special_tokens=False):
@@ -116,11 +131,20 @@ def skip_gram(
     from gensim.models import Word2Vec
 
     model = Word2Vec(
-        _Windows(stream), sg=1, vector_size=width, window=5, negative=5, sample=1e-4, min_count=1,
-        epochs=epochs, workers=4, seed=seed, batch_words=50_000,
-    )  # fmt: skip
+        _Windows(stream),
+        sg=1,
+        vector_size=width,
+        window=5,
+        negative=5,
+        sample=1e-4,
+        min_count=1,
+        epochs=epochs,
+        workers=4,
+        seed=seed,
+        batch_words=50_000,
+    )
     vectors = np.random.default_rng(seed).normal(size=(vocabulary_size, width)).astype(np.float32)
-    known = np.array([int(token) for token in model.wv.index_to_key])
+    known = np.array([int(str(token)) for token in model.wv.index_to_key])
     learned = model.wv.vectors - model.wv.vectors.mean(axis=0)
     vectors[known] = learned / learned.std()
     vectors *= 0.05

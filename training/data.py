@@ -29,7 +29,7 @@ AUTHORED = [DATA / "authored.jsonl", DATA / "authored-2.jsonl"]
 ANNOTATIONS = DATA / "annotations"
 NEWS = DATA / "news"  # what `rebuild` writes; not in the repository
 
-TRAIN_NEWS = ["ant_train", "khaleej_train", "news2_train", "news3_train", "news4_train"]
+TRAIN_NEWS = ["ant_train", "khaleej_train", "news2_train", "news3_train", "news4_train", "news5_train"]
 TEST_NEWS = ["ant_test"]
 
 
@@ -65,7 +65,9 @@ def read(path: Path, split: str | None = None) -> list[Example]:
                 if line.strip():
                     examples.append(_example(line, f"{path}:{number}", split))
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file; expected labelled sentences, one JSON object a line") from None
+        raise DataError(
+            f"{path}: no such file; expected labelled sentences, one JSON object a line"
+        ) from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 ({error}); save it as UTF-8") from None
     if not examples:
@@ -86,7 +88,9 @@ def _example(line: str, where: str, split: str | None) -> Example:
     label = _label(row.get("label"), where, "label")
     secondary = None if row.get("secondary") is None else _label(row["secondary"], where, "secondary")
     if secondary is not None and (secondary is label or Label.FACTUAL_REPORT in (label, secondary)):
-        raise DataError(f"{where}: 'secondary' is {str(secondary)!r} beside {str(label)!r}; see GUIDELINES.md")
+        raise DataError(
+            f"{where}: 'secondary' is {str(secondary)!r} beside {str(label)!r}; see GUIDELINES.md"
+        )
     chosen = row.get("split") or split
     if chosen not in ("train", "validation", "test"):
         raise DataError(f"{where}: 'split' is {chosen!r}; expected 'train', 'validation' or 'test'")
@@ -123,8 +127,8 @@ def check(examples: Iterable[Example]) -> None:
         first = groups.setdefault(example.group, example)
         if first.split != example.split:
             raise DataError(
-                f"{example.where}: story or document {example.group!r} is in split {example.split!r} here and in "
-                f"{first.split!r} at {first.where}; keep it in one"
+                f"{example.where}: story or document {example.group!r} is in split {example.split!r} here "
+                f"and in {first.split!r} at {first.where}; keep it in one"
             )
 
 
@@ -155,7 +159,9 @@ def rebuild(corpora: dict[str, Path], output: Path = NEWS) -> dict[str, tuple[in
     known = {row["repo"] for group in rows.values() for row in group}
     for name, folder in corpora.items():
         if name not in known:
-            raise DataError(f"--corpus {name}: not a corpus of the annotations; expected {', '.join(sorted(known))}")
+            raise DataError(
+                f"--corpus {name}: not a corpus of the annotations; expected {', '.join(sorted(known))}"
+            )
         if not folder.is_dir():
             raise DataError(f"--corpus {name}={folder}: no such folder; give a checkout or downloaded copy")
     counts: dict[str, tuple[int, int]] = {}
@@ -208,9 +214,13 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     build = commands.add_parser("rebuild", help="rebuild news sentences from copies of the corpora")
     build.add_argument(
-        "--corpus", action="append", default=[], required=True, metavar="NAME=PATH",
-        help="antcorpus/antcorpus.data=… (ANT) or Safae26/arabic-documents-classification=… (SANAD, Al-Khaleej)",
-    )  # fmt: skip
+        "--corpus",
+        action="append",
+        default=[],
+        required=True,
+        metavar="NAME=PATH",
+        help="antcorpus/antcorpus.data=… (ANT), Safae26/arabic-documents-classification=… (SANAD)",
+    )
     build.add_argument("--output", type=Path, default=NEWS)
     commands.add_parser("check", help="load everything and report what is there")
     arguments = parser.parse_args()

@@ -3,10 +3,11 @@
     python training/distil.py --teacher runs/a/checkpoint --teacher runs/b/checkpoint \\
         --texts sentences.jsonl --output runs/soft.jsonl
 
-`--texts` is JSONL with a `text` a line, or plain text. The probabilities of the teachers, each calibrated,
-are averaged; `train.py` learns from them with `--set data.soft=runs/soft.jsonl` (Hinton et al. 2015).
-Sentences that every teacher takes for a plain report beyond doubt teach little: `--keep-plain` says which
-share of them is kept.
+`--texts` is JSONL with a `text` a line, or plain text; sentences that are labelled already are left out.
+The probabilities of the teachers, each calibrated, are averaged; `--baseline` adds the linear baseline, which
+errs elsewhere than the encoders do. `train.py` learns from them with `--set data.soft=runs/soft.jsonl`
+(Hinton et al. 2015). Sentences that the teachers take for a plain report beyond doubt teach little:
+`--keep-plain` says which share of them is kept.
 """
 
 import argparse
@@ -15,12 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
+import baseline
+import data
 from corpus import open_text
 from tasrih import CheckpointError, Classifier, Label
 from tasrih.files import write_text_atomically
 from tasrih.predict import softmax
 
-PLAIN = 0.97  # averaged probability of a factual report beyond which a sentence counts as plain
+PLAIN = 0.75  # averaged probability of a factual report beyond which a sentence counts as plain
 
 
 def read_texts(path: Path) -> list[str]:
@@ -34,18 +37,24 @@ def main() -> None:
     parser.add_argument("--teacher", type=Path, action="append", required=True)
     parser.add_argument("--texts", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--keep-plain", type=float, default=0.3)
+    parser.add_argument("--baseline", action="store_true", help="TF-IDF as one teacher more")
+    parser.add_argument("--keep-plain", type=float, default=0.1)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     try:
         texts = read_texts(arguments.texts)
+        labelled = data.load()
+        known = {example.text for example in labelled}
+        texts = [text for text in texts if text not in known]
         total = np.zeros((len(texts), len(Label)))
+        if arguments.baseline:
+            total += baseline.probabilities([e for e in labelled if e.split == "train"], texts)
         for folder in arguments.teacher:
             teacher = Classifier.load(folder)
             total += softmax(teacher.logits(texts) / np.float32(teacher.checkpoint.temperature))
     except (CheckpointError, OSError, ValueError) as error:
         parser.error(str(error))
-    scores = total / len(arguments.teacher)
+    scores = total / (len(arguments.teacher) + arguments.baseline)
     random = np.random.default_rng(arguments.seed).random(len(texts))
     kept = (scores[:, Label.FACTUAL_REPORT.id] < PLAIN) | (random < arguments.keep_plain)
     rows = [

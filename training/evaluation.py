@@ -18,20 +18,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, get_args
 
-import baseline
 import numpy as np
-import report
-from measures import (
-    ECE_BINS,
-    INTERVAL,
-    Ids,
-    metrics,
-    secondary_metrics,
-)
 from numpy.typing import NDArray
 
+import baseline
 import data
+import report
 from data import DataError, Example
+from measures import ECE_BINS, INTERVAL, Ids, metrics, secondary_metrics
 from tasrih import LABELS, CheckpointError, Classifier, __version__
 from tasrih.backends import BackendName
 from tasrih.checkpoint import ONNX_FILE

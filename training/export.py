@@ -59,21 +59,30 @@ class _Logits(nn.Module):
 def float_onnx(folder: Path) -> onnx.ModelProto:
     """Return the checkpoint's transformers model as a float32 ONNX graph with free batch and length."""
     config = AutoConfig.for_model(**json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")))
-    config._attn_implementation = "eager"  # plain matrix products and a softmax, which onnxruntime knows best
-    model = AutoModelForSequenceClassification.from_config(config)
+    # "eager": plain matrix products and a softmax, which onnxruntime knows best
+    model = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager")
     model.load_state_dict({name: value.float() for name, value in load_file(folder / WEIGHTS_FILE).items()})
     ids = torch.randint(5, config.vocab_size, (3, 17))
     mask = torch.ones_like(ids)
     mask[1, 9:] = 0
     longest = config.max_position_embeddings
-    free = {0: torch.export.Dim("batch", min=1, max=1 << 16), 1: torch.export.Dim("length", min=2, max=longest)}
+    free = {
+        0: torch.export.Dim("batch", min=1, max=1 << 16),
+        1: torch.export.Dim("length", min=2, max=longest),
+    }
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as temporary:
         warnings.simplefilter("ignore")  # of the exporter's own making, about its insides
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        program = torch.onnx.export(
-            _Logits(model.eval()), (ids, mask), dynamo=True, opset_version=OPSET, verbose=False,
-            input_names=["input_ids", "attention_mask"], output_names=["logits"], dynamic_shapes=(free, free),
-        )  # fmt: skip
+        program: Any = torch.onnx.export(
+            _Logits(model.eval()),
+            (ids, mask),
+            dynamo=True,
+            opset_version=OPSET,
+            verbose=False,
+            input_names=["input_ids", "attention_mask"],
+            output_names=["logits"],
+            dynamic_shapes=(free, free),
+        )
         path = Path(temporary) / "model.onnx"
         program.save(str(path))
         return onnx.load(path)
@@ -109,9 +118,11 @@ def quantised(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _integer_product(
-    node: onnx.NodeProto, matrix: NDArray[np.float32], scaled: dict[str, tuple[str, str]],
+    node: onnx.NodeProto,
+    matrix: NDArray[np.float32],
+    scaled: dict[str, tuple[str, str]],
     added: dict[str, onnx.TensorProto],
-) -> list[onnx.NodeProto]:  # fmt: skip
+) -> list[onnx.NodeProto]:
     """x @ W, as (x / row scale) in int8 times (W / column scale) in int8, scaled back."""
     attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
     if attributes.get("transA") or attributes.get("alpha", 1.0) != 1.0 or attributes.get("beta", 1.0) != 1.0:
@@ -142,11 +153,13 @@ def _integer_product(
     bias = list(node.input[2:3])
     nodes += [
         helper.make_node(
-            "MatMulIntegerToFloat", [integers, f"{name}_int8", "tasrih_one", f"{name}_scale", "tasrih_zero"],
-            [f"{output}_unscaled"], domain=_MICROSOFT,
+            "MatMulIntegerToFloat",
+            [integers, f"{name}_int8", "tasrih_one", f"{name}_scale", "tasrih_zero"],
+            [f"{output}_unscaled"],
+            domain=_MICROSOFT,
         ),
         helper.make_node("Mul", [f"{output}_unscaled", row_scale], [f"{output}_product" if bias else output]),
-    ]  # fmt: skip
+    ]
     if bias:
         nodes.append(helper.make_node("Add", [f"{output}_product", bias[0]], [output]))
     return nodes
@@ -190,9 +203,13 @@ def export(source: Checkpoint, output: Path) -> Checkpoint:
         write_atomically(output / WEIGHTS_FILE, lambda path: save_file(weights, path, {"format": "pt"}))
     export_onnx(output)
     return write_facts(
-        output, name=source.name, max_length=source.max_length, temperature=source.temperature,
-        secondary_threshold=source.secondary_threshold, training=source.training,
-    )  # fmt: skip
+        output,
+        name=source.name,
+        max_length=source.max_length,
+        temperature=source.temperature,
+        secondary_threshold=source.secondary_threshold,
+        training=source.training,
+    )
 
 
 def main() -> None:

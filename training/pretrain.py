@@ -34,7 +34,6 @@ import corpus
 from config import ConfigError, load, to_table
 from tasrih.files import write_atomically, write_text_atomically
 
-
 LATEST, CONSTANT = "state.pt", "state-constant-rate.pt"
 
 
@@ -51,9 +50,14 @@ class Shape:
     generator_heads: int = 2
 
     def __post_init__(self) -> None:
-        for width, heads in ((self.hidden_size, self.heads), (self.generator_hidden_size, self.generator_heads)):
+        for width, heads in (
+            (self.hidden_size, self.heads),
+            (self.generator_hidden_size, self.generator_heads),
+        ):
             if width % heads or (width // heads) % 2:
-                raise ConfigError(f"width {width} over {heads} heads; rotary positions need an even whole number")
+                raise ConfigError(
+                    f"width {width} over {heads} heads; rotary positions need an even whole number"
+                )
 
 
 @dataclass(frozen=True)
@@ -149,18 +153,24 @@ class Pretrainer(nn.Module):
         self.objective = config.objective
         self.special_count = len(corpus.SPECIAL_TOKENS)
         self.mask_id = special[corpus.MASK]
-        self.encoder = ModernBertModel(encoder_config(shape, vocabulary, config.schedule.decay_length, special))
+        self.encoder = ModernBertModel(
+            encoder_config(shape, vocabulary, config.schedule.decay_length, special)
+        )
         self.head = LanguageModelHead(shape.hidden_size, shape.hidden_size, vocabulary)
         if self.objective.kind == "rtd":
             small = Shape(
-                shape.generator_hidden_size, shape.generator_layers, shape.generator_heads,
+                shape.generator_hidden_size,
+                shape.generator_layers,
+                shape.generator_heads,
                 2 * shape.generator_hidden_size,
-            )  # fmt: skip
+            )
             # The generator reads the encoder's embeddings through a projection; its own table stays tiny.
             self.generator = ModernBertModel(encoder_config(small, 8, config.schedule.decay_length, special))
             self.generator.embeddings.tok_embeddings.requires_grad_(False)
             self.generator_in = nn.Linear(shape.hidden_size, shape.generator_hidden_size)
-            self.generator_head = LanguageModelHead(shape.generator_hidden_size, shape.hidden_size, vocabulary)
+            self.generator_head = LanguageModelHead(
+                shape.generator_hidden_size, shape.hidden_size, vocabulary
+            )
             self.replaced_head = nn.Sequential(
                 nn.Linear(shape.hidden_size, shape.hidden_size), nn.GELU(), nn.Linear(shape.hidden_size, 1)
             )
@@ -177,7 +187,9 @@ class Pretrainer(nn.Module):
         originals = ids.gather(1, chosen)
         masked = ids.scatter(1, chosen, self.mask_id)
         if self.objective.kind == "mlm":
-            return {"mlm": self._predict(self.encoder(masked).last_hidden_state, chosen, originals, self.head)}
+            return {
+                "mlm": self._predict(self.encoder(masked).last_hidden_state, chosen, originals, self.head)
+            }
         inputs = self.generator_in(self.encoder.embeddings.tok_embeddings(masked))
         guesses = _at(self.generator(inputs_embeds=inputs).last_hidden_state, chosen)
         logits = self.generator_head(guesses, self.embeddings).float()
@@ -262,30 +274,46 @@ def train(config: PretrainConfig, output: Path, device: torch.device) -> None:
     tokenizer = corpus.train_tokenizer(
         config.corpus, config.tokenizer.vocabulary_size, config.tokenizer.every, output / "tokenizer.json"
     )
-    special = {token: tokenizer.token_to_id(token) for token in corpus.SPECIAL_TOKENS}
+    special = corpus.special_ids(tokenizer)
     stream = corpus.tokenise_corpus(config.corpus, tokenizer, output / "stream.uint16")
     vocabulary = tokenizer.get_vocab_size()
     torch.manual_seed(config.seed)
     model = Pretrainer(config, vocabulary, special)
     if config.skip_gram_epochs:
         vectors = corpus.skip_gram(
-            stream, vocabulary, config.shape.hidden_size, config.skip_gram_epochs, config.seed,
+            stream,
+            vocabulary,
+            config.shape.hidden_size,
+            config.skip_gram_epochs,
+            config.seed,
             output / "skip-gram.npy",
-        )  # fmt: skip
+        )
         with torch.no_grad():
             model.embeddings.copy_(torch.from_numpy(vectors))
     model.to(device)
     optimizer = _optimizer(model, config.schedule.weight_decay)
     step = _resume(output, model, optimizer, config.schedule, device)
-    _loop(config, model, optimizer, Batches(stream, special[corpus.CLS], config.schedule.batch_tokens, config.seed),
-          output, step, device)  # fmt: skip
+    _loop(
+        config,
+        model,
+        optimizer,
+        Batches(stream, special[corpus.CLS], config.schedule.batch_tokens, config.seed),
+        output,
+        step,
+        device,
+    )
     _save_encoder(model, tokenizer, output / "encoder")
 
 
 def _loop(
-    config: PretrainConfig, model: Pretrainer, optimizer: torch.optim.Optimizer, batches: Batches, output: Path,
-    step: int, device: torch.device,
-) -> None:  # fmt: skip
+    config: PretrainConfig,
+    model: Pretrainer,
+    optimizer: torch.optim.Optimizer,
+    batches: Batches,
+    output: Path,
+    step: int,
+    device: torch.device,
+) -> None:
     schedule = config.schedule
     forward = torch.compile(model, dynamic=False) if config.compile else model
     generator = torch.Generator(device=device)
@@ -295,7 +323,9 @@ def _loop(
             if step == schedule.decay_start:
                 _save_state(output / CONSTANT, model, optimizer, step, schedule.decay_start)
             length = schedule.length_at(step)
-            ids = torch.from_numpy(batches.at(step * schedule.batch_tokens, length)).to(device, non_blocking=True)
+            ids = torch.from_numpy(batches.at(step * schedule.batch_tokens, length)).to(
+                device, non_blocking=True
+            )
             # Noise from the step's own seed: a resumed run masks what the unbroken one masks.
             generator.manual_seed(config.seed * 1_000_003 + step)
             torch.manual_seed(config.seed * 1_000_003 + step)
@@ -317,8 +347,11 @@ def _loop(
                     raise RuntimeError(f"loss {loss.item()} at step {step}; lower schedule.learning_rate")
                 now = time.monotonic()
                 figures = {name: round(value.item(), 4) for name, value in losses.items()}
-                figures |= {"step": step, "tokens": step * schedule.batch_tokens,
-                            "tokens_per_second": round(window * schedule.batch_tokens / (now - logged))}  # fmt: skip
+                figures |= {
+                    "step": step,
+                    "tokens": step * schedule.batch_tokens,
+                    "tokens_per_second": round(window * schedule.batch_tokens / (now - logged)),
+                }
                 with open(output / "log.jsonl", "a", encoding="utf-8") as log:
                     log.write(json.dumps(figures) + "\n")
                 progress.set_postfix(figures, refresh=False)
@@ -337,8 +370,15 @@ def _optimizer(model: nn.Module, weight_decay: float) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98), eps=1e-6, fused=True)
 
 
-def _save_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step: int, decay_start: int) -> None:
-    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "decay_start": decay_start}
+def _save_state(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step: int, decay_start: int
+) -> None:
+    state = {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "step": step,
+        "decay_start": decay_start,
+    }
     write_atomically(path, lambda temporary: torch.save(state, temporary))
 
 
@@ -365,9 +405,14 @@ def _save_encoder(model: Pretrainer, tokenizer: Any, folder: Path) -> None:
     weights = {name: value.detach().cpu().contiguous() for name, value in model.encoder.state_dict().items()}
     write_atomically(folder / "model.safetensors", lambda path: save_file(weights, path, {"format": "pt"}))
     PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token=corpus.PAD, unk_token=corpus.UNK, cls_token=corpus.CLS,
-        sep_token=corpus.SEP, mask_token=corpus.MASK, model_input_names=["input_ids", "attention_mask"],
-    ).save_pretrained(folder)  # fmt: skip
+        tokenizer_object=tokenizer,
+        pad_token=corpus.PAD,
+        unk_token=corpus.UNK,
+        cls_token=corpus.CLS,
+        sep_token=corpus.SEP,
+        mask_token=corpus.MASK,
+        model_input_names=["input_ids", "attention_mask"],
+    ).save_pretrained(folder)
 
 
 def _refuse_other_run(path: Path, config: PretrainConfig) -> None:
@@ -378,7 +423,9 @@ def _refuse_other_run(path: Path, config: PretrainConfig) -> None:
         earlier = json.loads(path.read_text(encoding="utf-8"))
         earlier["schedule"]["tokens"] = facts["schedule"]["tokens"]
         if earlier != facts:
-            raise ConfigError(f"{path} holds another configuration; take another --output or delete the folder")
+            raise ConfigError(
+                f"{path} holds another configuration; take another --output or delete the folder"
+            )
     write_text_atomically(path, json.dumps(facts, ensure_ascii=False, indent=1) + "\n")
 
 

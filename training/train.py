@@ -74,8 +74,10 @@ class Data:
 
     def __post_init__(self) -> None:
         if not 0 <= self.secondary_weight < 0.5:
-            raise ConfigError(f"data.secondary_weight is {self.secondary_weight}; expected 0 to under 0.5, so that "
-                              "the primary act keeps the larger share")  # fmt: skip
+            raise ConfigError(
+                f"data.secondary_weight is {self.secondary_weight}; expected 0 to under 0.5, so that "
+                "the primary act keeps the larger share"
+            )
 
 
 @dataclass(frozen=True)
@@ -112,9 +114,12 @@ def soft_targets(examples: list[Example], secondary_weight: float) -> NDArray[np
 
 
 def tokenised(
-    texts: list[str], targets: NDArray[np.float32], weights: NDArray[np.float32],
-    tokenizer: PreTrainedTokenizerBase, max_length: int,
-) -> Dataset:  # fmt: skip
+    texts: list[str],
+    targets: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+) -> Dataset:
     """Return token ids, targets and weights as a dataset; texts are normalised as inference does it."""
     encoded = tokenizer([normalise(text) for text in texts], truncation=True, max_length=max_length)
     return Dataset.from_dict(
@@ -167,11 +172,14 @@ def train(config: TrainConfig, output: Path) -> Path:
     tokenizer, model = load_encoder(config.model)
     datasets = {
         name: tokenised(
-            [e.text for e in rows], soft_targets(rows, config.data.secondary_weight), _weights(rows, config.data),
-            tokenizer, config.model.max_length,
+            [e.text for e in rows],
+            soft_targets(rows, config.data.secondary_weight),
+            _weights(rows, config.data),
+            tokenizer,
+            config.model.max_length,
         )
         for name, rows in splits.items()
-    }  # fmt: skip
+    }
     if config.data.soft is not None:
         texts, targets = _read_soft(config.data.soft)
         weights = np.full(len(texts), config.data.soft_weight, dtype=np.float32)
@@ -208,7 +216,10 @@ def train(config: TrainConfig, output: Path) -> Path:
         data_collator=DataCollatorWithPadding(tokenizer),
         compute_loss_func=weighted_cross_entropy,
         compute_metrics=_validation_metrics,
-        optimizers=(torch.optim.AdamW(parameter_groups(model, settings), lr=settings.learning_rate), None),
+        optimizers=(
+            torch.optim.AdamW(parameter_groups(model, settings), lr=settings.learning_rate, fused=True),
+            None,
+        ),
     )
     started = any((output / "trainer").glob("checkpoint-*"))
     trainer.train(resume_from_checkpoint=started or None)
@@ -216,12 +227,17 @@ def train(config: TrainConfig, output: Path) -> Path:
     return _write_checkpoint(config, model, tokenizer, splits, logits, output / "checkpoint")
 
 
-def _logits(model: PreTrainedModel, dataset: Dataset, collator: DataCollatorWithPadding) -> NDArray[np.float32]:
+def _logits(
+    model: PreTrainedModel, dataset: Dataset, collator: DataCollatorWithPadding
+) -> NDArray[np.float32]:
     """Return (N, 4) logits in the dataset's order, which `Trainer.predict` does not keep."""
     batches = DataLoader(dataset.select_columns(["input_ids", "attention_mask"]), 64, collate_fn=collator)  # type: ignore[arg-type]
     model.eval()
     with torch.inference_mode():
-        rows = [model(**{name: value.to(model.device) for name, value in batch.items()}).logits for batch in batches]
+        rows = [
+            model(**{name: value.to(model.device) for name, value in batch.items()}).logits
+            for batch in batches
+        ]
     return torch.cat(rows).float().cpu().numpy()
 
 
@@ -242,7 +258,9 @@ def load_encoder(config: Model) -> tuple[PreTrainedTokenizerBase, PreTrainedMode
             f"({str(error).splitlines()[0]})"
         ) from error
     if not tokenizer.is_fast:
-        raise ConfigError(f"model.encoder {config.encoder!r}: found a slow tokenizer, expected a tokenizer.json")
+        raise ConfigError(
+            f"model.encoder {config.encoder!r}: found a slow tokenizer, expected a tokenizer.json"
+        )
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = config.dropout
@@ -271,15 +289,21 @@ def _validation_metrics(prediction: EvalPrediction) -> dict[str, float]:
 
 
 def _write_checkpoint(
-    config: TrainConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
-    splits: dict[str, list[Example]], logits: NDArray[np.float32], folder: Path,
-) -> Path:  # fmt: skip
+    config: TrainConfig,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    splits: dict[str, list[Example]],
+    logits: NDArray[np.float32],
+    folder: Path,
+) -> Path:
     validation = splits["validation"]
     gold = np.array([example.label.id for example in validation])
     temperature = fit_temperature(logits, gold)
     scores = softmax(logits / np.float32(temperature))
     threshold = fit_secondary_threshold(
-        scores, scores.argmax(axis=1), np.array([-1 if e.secondary is None else e.secondary.id for e in validation])
+        scores,
+        scores.argmax(axis=1),
+        np.array([-1 if e.secondary is None else e.secondary.id for e in validation]),
     )
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}

@@ -58,7 +58,9 @@ class OnnxBackend:
             self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
             names = {node.name for node in self._session.get_inputs()}
         except Exception as error:  # onnxruntime's own classes share no base but Exception
-            raise CheckpointError(f"{checkpoint.folder / ONNX_FILE}: onnxruntime refuses it: {error}") from None
+            raise CheckpointError(
+                f"{checkpoint.folder / ONNX_FILE}: onnxruntime refuses it: {error}"
+            ) from None
         if names != {"input_ids", "attention_mask"}:
             raise CheckpointError(
                 f"{checkpoint.folder / ONNX_FILE}: found inputs {sorted(names)}, expected input_ids and "

@@ -62,8 +62,8 @@ class Checkpoint:
         folder = Path(folder)
         if not folder.is_dir():
             raise CheckpointError(
-                f"{folder}: found {'a file' if folder.exists() else 'nothing'}, expected a checkpoint folder; "
-                "give the folder that training wrote, or leave the path out for the model that ships"
+                f"{folder}: found {'a file' if folder.exists() else 'nothing'}, expected a checkpoint "
+                "folder; give the folder that training wrote, or leave the path out for the model that ships"
             )
         raw = _read_bytes(folder / FACTS_FILE, _LARGEST_JSON)
         try:
@@ -85,8 +85,8 @@ class Checkpoint:
         found = hashlib.sha256(content).hexdigest()
         if found != self.files[name]:
             raise CheckpointError(
-                f"{path}: found SHA-256 {found[:12]}…, expected {self.files[name][:12]}…: the file was changed "
-                f"or cut; {_RESTORE}"
+                f"{path}: found SHA-256 {found[:12]}…, expected {self.files[name][:12]}…: the file was "
+                f"changed or cut; {_RESTORE}"
             )
         return content
 
@@ -103,10 +103,14 @@ def write_facts(
     """Hash the files in `folder` and write its `checkpoint.json`; the last step of making a checkpoint."""
     known = [TOKENIZER_FILE, ONNX_FILE, CONFIG_FILE, WEIGHTS_FILE]
     checkpoint = Checkpoint(
-        folder=folder, name=name, max_length=max_length, temperature=temperature,
-        secondary_threshold=secondary_threshold, training=dict(training),
+        folder=folder,
+        name=name,
+        max_length=max_length,
+        temperature=temperature,
+        secondary_threshold=secondary_threshold,
+        training=dict(training),
         files={file: sha256(folder / file) for file in known if (folder / file).is_file()},
-    )  # fmt: skip
+    )
     facts = asdict(checkpoint)
     del facts["folder"]
     facts = {
@@ -161,10 +165,13 @@ def _checked(facts: Any, path: Path) -> dict[str, Any]:
         "training": isinstance(facts.get("training"), dict),
     }
     shapes = {
-        "name": "a text", "max_length": "a whole number of tokens from 8 to 8192",
-        "temperature": "a number from 0.01 to 100", "secondary_threshold": "a number",
-        "files": "an object of plain file names and SHA-256 hashes", "training": "an object",
-    }  # fmt: skip
+        "name": "a text",
+        "max_length": "a whole number of tokens from 8 to 8192",
+        "temperature": "a number from 0.01 to 100",
+        "secondary_threshold": "a number",
+        "files": "an object of plain file names and SHA-256 hashes",
+        "training": "an object",
+    }
     for key, good in checked.items():
         if not good:
             raise refuse(key, shapes[key])

@@ -45,16 +45,16 @@ _SINGLE_LETTER: Final = re.compile(rf"(?<!\w)(?:[{_LETTER}A-Za-z]\.)*[{_LETTER}A
 _AFTER_NUMBER: Final = re.compile(rf"[{_DIGIT}]\s*\Z")
 # Latin letters spelt out, two at least: بي. بي. سي.
 _LETTER_NAME: Final = (
-    "(?:ال)?(?:[إاآأ]ي|[إا]يه|بي|سي|دي|[إاأ]ف|جي|[إا]تش|جيه|كيه|كي|[إاأ]ل|[إاأ]م|[إاأ]ن|[أا]و|كيو|[آا]ر|[إاأ]س|تي|يو|في"
-    "|دبليو|[إا]كس|واي|زد)"
+    "(?:ال)?(?:[إاآأ]ي|[إا]يه|بي|سي|دي|[إاأ]ف|جي|[إا]تش|جيه|كيه|كي|[إاأ]ل|[إاأ]م|[إاأ]ن|[أا]و|كيو|[آا]ر|[إاأ]س"
+    "|تي|يو|في|دبليو|[إا]كس|واي|زد)"
 )
-_LETTER_NAME_BEFORE: Final = re.compile(rf"(?<!\w)({_LETTER_NAME}\.\s?)?{_LETTER_NAME}\Z")
-_LETTER_NAME_BEHIND: Final = re.compile(rf"\s?{_LETTER_NAME}\.")
-_LATIN_TITLE: Final = re.compile(
-    r"(?<!\w)(?:mrs?|ms|dr|prof|st|no|vs|jr|sr|inc|ltd|co|corp)\Z", re.IGNORECASE
-)
-_LATIN_AT_END: Final = re.compile(r"[A-Za-z]\Z")
+_SPELT: Final = re.compile(_LETTER_NAME)
+_SPELT_BEFORE: Final = re.compile(rf"(?<!\w){_LETTER_NAME}\.\s?\Z")
+_SPELT_BEHIND: Final = re.compile(rf"\s?{_LETTER_NAME}\.")
+_LATIN_TITLE: Final = re.compile("mrs?|ms|dr|prof|st|no|vs|jr|sr|inc|ltd|co|corp", re.IGNORECASE)
 _SMALL_LATIN_BEHIND: Final = re.compile(r"\s+[a-z]")  # "gmail. com"
+_LAST_WORD: Final = re.compile(r"[^\W\d_]*\Z")
+_LONGEST_SHORT: Final = 8  # letters, of an abbreviation or of a letter's name: "الدبليو"
 _LOOK_BACK: Final = 32  # characters before a stop that can decide whether it belongs to an abbreviation
 # What a stop without a space behind it ends: a word, a year, a quotation, a percentage. Not "3.5", not "أ.د".
 _WHOLE_BEFORE: Final = re.compile(rf"(?:[^\W\d_]{{2}}|[{_DIGIT}]{{3}}|[{_CLOSING}%٪])\Z")
@@ -167,17 +167,19 @@ class _Piece:
     def _full_stop_ends(self, before: str, behind: int, end: int) -> bool:
         """The same for a single full stop, by the characters `before` it and those from `behind` it."""
         if self.text[end].isspace():
-            if _LATIN_AT_END.search(before) and _SMALL_LATIN_BEHIND.match(self.text, end):
+            if before[-1:].isascii() and before[-1:].isalpha() and _SMALL_LATIN_BEHIND.match(self.text, end):
                 return False
-        elif end == behind and not _WHOLE_BEFORE.search(before):
+        elif end == behind and not _WHOLE_BEFORE.search(before[-3:]):
             return False
-        if _LATIN_TITLE.search(before):
-            return False
-        spelt = _LETTER_NAME_BEFORE.search(before)
-        if spelt and (spelt[1] or _LETTER_NAME_BEHIND.match(self.text, behind)):
-            return False
-        abbreviation = _SINGLE_LETTER.search(before)
-        return abbreviation is None or _AFTER_NUMBER.search(before[: abbreviation.start()]) is not None
+        match = _LAST_WORD.search(before[-_LONGEST_SHORT - 1 :])
+        word = match[0] if match else ""
+        if len(word) == 1:
+            abbreviation = _SINGLE_LETTER.search(before)
+            return abbreviation is None or _AFTER_NUMBER.search(before[: abbreviation.start()]) is not None
+        if _SPELT.fullmatch(word):
+            chain = _SPELT_BEFORE.search(before[: -len(word)]) or _SPELT_BEHIND.match(self.text, behind)
+            return chain is None
+        return _LATIN_TITLE.fullmatch(word) is None
 
     def _ellipsis_ends(self, position: int, start: int, end: int) -> bool:
         before = self.text[max(0, position - 1) : position]
