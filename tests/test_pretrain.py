@@ -1,4 +1,6 @@
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +48,7 @@ def test_learns_and_writes_a_transformers_checkpoint(text_file: Path, tmp_path: 
     train(config, tmp_path, CPU)
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     first = "mlm" if kind == "mlm" else "generator"
-    assert log[-1][first] < log[0][first] < np.log(600) + 0.5
+    assert log[-1][first] < np.log(600) - 0.8  # chance is log(600)
     encoder = AutoModel.from_pretrained(tmp_path / "encoder")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "encoder")
     encoded = tokenizer("نفت الوزارة الخبر [رابط]", return_tensors="pt")
@@ -69,6 +71,12 @@ def kill_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Batches, "at", at)
 
 
+def share_tokenizer(source: Path, target: Path) -> None:
+    """Its training sums in threads and differs from folder to folder; within a run folder it is kept."""
+    target.mkdir()
+    shutil.copy(source / "tokenizer.json", target)
+
+
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "encoder" / "model.safetensors")
 
@@ -76,8 +84,9 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 def test_a_killed_run_ends_like_an_unbroken_one(
     text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = configuration(text_file, checkpoint_minutes=0.0)
+    config = replace(configuration(text_file, checkpoint_minutes=0.0), skip_gram_epochs=0)
     train(config, tmp_path / "unbroken", CPU)
+    share_tokenizer(tmp_path / "unbroken", tmp_path / "broken")
     for step in (5, 17):  # once at the constant rate, once in the decay
         with monkeypatch.context() as patch:
             kill_at(step, patch)
@@ -89,9 +98,11 @@ def test_a_killed_run_ends_like_an_unbroken_one(
 
 
 def test_a_longer_run_goes_on_from_the_constant_rate(text_file: Path, tmp_path: Path) -> None:
-    train(configuration(text_file), tmp_path / "grown", CPU)
-    longer = configuration(text_file, tokens=30 * 512)
+    # gensim's threads make skip-gram vectors differ from run to run; within a run folder they are kept.
+    train(replace(configuration(text_file), skip_gram_epochs=0), tmp_path / "grown", CPU)
+    longer = replace(configuration(text_file, tokens=30 * 512), skip_gram_epochs=0)
     train(longer, tmp_path / "grown", CPU)
+    share_tokenizer(tmp_path / "grown", tmp_path / "whole")
     train(longer, tmp_path / "whole", CPU)
     grown, whole = weights(tmp_path / "grown"), weights(tmp_path / "whole")
     assert all(torch.equal(grown[name], whole[name]) for name in grown)

@@ -113,6 +113,9 @@ def quantised(model: onnx.ModelProto) -> onnx.ModelProto:
     del graph.initializer[:]
     graph.initializer.extend([*kept, *(tensor for name, tensor in added.items() if name in used)])
     del graph.value_info[:]  # shapes of values that are gone
+    for part in [result, graph, *graph.node, *graph.initializer, *graph.input, *graph.output]:
+        del part.metadata_props[:]  # the exporter's stack traces, with the paths of the machine it ran on
+        part.doc_string = ""
     result.opset_import.append(helper.make_opsetid(_MICROSOFT, 1))
     return result
 

@@ -306,6 +306,7 @@ def _write_checkpoint(
         np.array([-1 if e.secondary is None else e.secondary.id for e in validation]),
     )
     folder.mkdir(parents=True, exist_ok=True)
+    model.config._name_or_path = ""  # pyright: ignore[reportPrivateUsage]
     weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     write_atomically(folder / WEIGHTS_FILE, lambda path: save_file(weights, path, {"format": "pt"}))
     write_text_atomically(folder / CONFIG_FILE, model.config.to_json_string(use_diff=False))
@@ -317,13 +318,22 @@ def _write_checkpoint(
         temperature=temperature,
         secondary_threshold=threshold,
         training={
-            "config": json.loads(json.dumps(to_table(config), default=str)),
+            # Of paths the last part alone: where they lie on one machine is no fact of the model.
+            "config": json.loads(json.dumps(_shareable(to_table(config)))),
             "sentences": {name: len(rows) for name, rows in splits.items()},
             "validation_macro_f1": macro_f1(gold, logits.argmax(axis=1)),
             "libraries": {name: version(name) for name in ("torch", "transformers", "tokenizers")},
         },
     )
     return folder
+
+
+def _shareable(value: Any) -> Any:
+    """Return nested plain values with local paths cut to their last part; hub names stay whole."""
+    if isinstance(value, dict):
+        return {key: _shareable(item) for key, item in value.items()}
+    local = isinstance(value, Path) or (isinstance(value, str) and Path(value).exists())
+    return Path(value).name if local else value
 
 
 def main() -> None:

@@ -79,6 +79,7 @@ class TorchBackend:
 
     def __init__(self, checkpoint: Checkpoint, device: Device) -> None:
         try:
+            import safetensors
             import safetensors.torch
             import torch
             from transformers import AutoConfig, AutoModelForSequenceClassification
@@ -90,14 +91,21 @@ class TorchBackend:
             raise ValueError("device: found 'cuda', but torch sees no GPU; take device='cpu'")
         chosen = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
         path = checkpoint.folder / CONFIG_FILE
-        config = json.loads(checkpoint.read_file(CONFIG_FILE))
+        try:
+            config = json.loads(checkpoint.read_file(CONFIG_FILE))
+        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+            raise CheckpointError(f"{path}: not JSON ({error}); export the checkpoint again") from None
+        if not isinstance(config, dict):
+            raise CheckpointError(f"{path}: found {type(config).__name__}, expected a JSON object")
         if "auto_map" in config:
             raise CheckpointError(f"{path}: found 'auto_map', code to run from the checkpoint; it is refused")
-        weights = safetensors.torch.load(checkpoint.read_file(WEIGHTS_FILE))
         try:
+            weights = safetensors.torch.load(checkpoint.read_file(WEIGHTS_FILE))
             model = AutoModelForSequenceClassification.from_config(AutoConfig.for_model(**config))
             model.load_state_dict({name: value.float() for name, value in weights.items()})
-        except (RuntimeError, TypeError, ValueError) as error:
+        except CheckpointError:
+            raise
+        except (safetensors.SafetensorError, RuntimeError, TypeError, ValueError) as error:
             raise CheckpointError(f"{path}: config and weights do not make a model: {error}") from None
         if model.config.num_labels != len(LABELS):
             raise CheckpointError(f"{path}: found {model.config.num_labels} labels, expected {len(LABELS)}")

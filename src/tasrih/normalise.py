@@ -28,6 +28,7 @@ _LETTERS = "\u0621-\u063a\u0641-\u064a"  # Arabic letters without tatweel (U+064
 _TASHKEEL_OR_TATWEEL = re.compile(r"[\u064b-\u0652\u0640]")
 
 # CPython refuses to convert longer digit strings; such a reference is out of Unicode's range anyway.
+_LEADING_ZEROS = re.compile(r"(&#)0+(?=[0-9])|(&#[xX])0+(?=[0-9a-fA-F])")
 _HUGE_NUMERIC_REFERENCE = re.compile(r"&#(?:[0-9]{8,}|[xX][0-9a-fA-F]{8,});?")
 
 _URL_PRECHECK = re.compile(r"\.[a-z]{2}|http|www|://")
@@ -37,7 +38,8 @@ _URL_WITH_DOMAIN = re.compile(
 _URL_WITH_SCHEME = re.compile(r"https?://[a-zA-Z0-9_\-./~?=%&]+")
 _URL_WWW = re.compile(r"www[a-zA-Z0-9_\-?=%&/.~]+")
 _LATIN_BEFORE_DOT_COM = re.compile(r"(?<![a-zA-Z])[a-zA-Z]+\.com")
-_URL_REST = re.compile(r"http\S*|www\S*")
+_HTTP_REST = re.compile(r"http\S*")
+_WWW_REST = re.compile(r"www\S*")
 
 _EMAIL_AFTER_NAME = re.compile(r"@(?:[\w-]+\.)+[\w-]+")
 _NOT_SPACE = re.compile(r"\S+")
@@ -68,6 +70,7 @@ def normalise(text: str) -> str:
     if not isinstance(text, str):
         raise TypeError(f"normalise: found {type(text).__name__}, expected str")
     if "&" in text:
+        text = _LEADING_ZEROS.sub(r"\1\2", text)
         text = html.unescape(_HUGE_NUMERIC_REFERENCE.sub("\ufffd", text))
     text = _TASHKEEL_OR_TATWEEL.sub("", text)
     if _URL_PRECHECK.search(text):
@@ -90,7 +93,8 @@ def _replace_urls(text: str) -> str:
     text = _URL_WITH_SCHEME.sub(token, text)
     text = _URL_WWW.sub(token, text)
     text = _LATIN_BEFORE_DOT_COM.sub(token, text)
-    text = _URL_REST.sub(token, text)
+    text = _HTTP_REST.sub(token, text)
+    text = _WWW_REST.sub(token, text)
     return text.replace("://", token)
 
 
@@ -99,10 +103,9 @@ def _replace_emails_and_mentions(text: str) -> str:
     pieces: list[str] = []
     done = 0
     for match in _EMAIL_AFTER_NAME.finditer(text):
-        before = text[done : match.start()]
-        name = _name_at_end(before)
-        if name:
-            pieces += [before[: len(before) - name], f" {EMAIL_TOKEN} "]
+        name = _name_start(text, done, match.start())
+        if name < match.start():
+            pieces += [text[done:name], f" {EMAIL_TOKEN} "]
             done = match.end()
     text = "".join([*pieces, text[done:]])
     # `\S+@\S+` takes the whole run of non-spaces when an "@" stands inside it.
@@ -110,14 +113,11 @@ def _replace_emails_and_mentions(text: str) -> str:
     return _MENTION.sub(f" {MENTION_TOKEN} ", text)
 
 
-def _name_at_end(text: str) -> int:
-    """Return how many characters of `[\\w-]` stand at the end of `text`."""
-    length = 0
-    for char in reversed(text):
-        if not (char == "-" or char == "_" or char.isalnum()):
-            break
-        length += 1
-    return length
+def _name_start(text: str, start: int, end: int) -> int:
+    """Return where the run of `[\\w-]` begins that ends at `end`, not before `start`."""
+    while end > start and ((char := text[end - 1]) in "-_" or char.isalnum()):
+        end -= 1
+    return end
 
 
 def _drop_markup(text: str) -> str:
