@@ -88,9 +88,9 @@ def test_table_leaves_none_out() -> None:
 
 def test_every_shipped_configuration_is_valid() -> None:
     from pretrain import PretrainConfig
-    from train import TrainConfig
+    from recipe import Recipe
 
     configs = sorted((Path(__file__).parents[1] / "configs").glob("*.toml"))
     assert configs
     for path in configs:
-        load(PretrainConfig if path.name.startswith("pretrain") else TrainConfig, path)
+        load(PretrainConfig if path.name.startswith("pretrain") else Recipe, path)

@@ -425,3 +425,33 @@ def test_errors_are_one_line_and_exit_status_2(
     assert "--resamples" in refused(capsys, "--model", str(toy), *output, "--resamples", "0")
     assert "cannot be made a folder" in refused(capsys, "--model", str(toy), "--output", str(latin))
     assert not (tmp_path / "out" / "report.json").exists()
+
+
+def test_paired_comparison_agrees_with_resampling_and_a_test_by_hand() -> None:
+    gold, first = random_predictions(400)
+    second = np.where(RNG.random(400) < 0.3, gold, first.argmax(axis=1))
+    result = measures.paired(gold, first.argmax(axis=1), second, resamples=4000, seed=1)
+    rows = RNG.integers(0, 400, (2000, 400))
+    drawn = [
+        measures.macro_f1(gold[r], second[r]) - measures.macro_f1(gold[r], first.argmax(axis=1)[r])
+        for r in rows
+    ]
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    difference = result["macro_f1_difference"]
+    assert difference["low"] == pytest.approx(low, abs=0.01)
+    assert difference["high"] == pytest.approx(high, abs=0.01)
+    assert result["share_better"] == 1
+    assert result["only_first_right"] == 0
+    # n sentences that only the second has right: the exact test gives 2 / 2**n.
+    assert result["mcnemar_p"] == pytest.approx(2 * 0.5 ** result["only_second_right"])
+    same = measures.paired(gold, second, second)
+    assert (same["mcnemar_p"], same["macro_f1_difference"]["value"]) == (1.0, 0.0)
+
+
+def test_two_models_stand_side_by_side(toy: Path, extra: Path, tmp_path: Path) -> None:
+    options = ["--output", str(tmp_path), "--resamples", "50", "--data", str(extra)]
+    evaluation.main(["--compare", str(toy), str(toy), *options])
+    figures = json.loads((tmp_path / "comparison.json").read_text(encoding="utf-8"))
+    assert figures["sets"]["mine"]["macro_f1"] == [pytest.approx((2 / 3 + 4 / 5 + 1 + 1) / 4)] * 2
+    text = (tmp_path / "comparison.md").read_text(encoding="utf-8")
+    assert "| mine | 6 | 0.867 | 0.867 | +0.000 [+0.000, +0.000] | 0% | 0 | 0 | 1.0000 |" in text

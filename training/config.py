@@ -102,6 +102,11 @@ def _convert(hint: Any, value: Any, where: str, key: str) -> Any:
             raise ConfigError(f"{where}: {key!r} is {value!r}; expected a list")
         item = get_args(hint)[0]
         return tuple(_convert(item, part, where, f"{key}[{i}]") for i, part in enumerate(value))
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise ConfigError(f"{where}: {key!r} is {value!r}; expected a table [{key}]")
+        item = get_args(hint)[1]
+        return {name: _convert(item, part, where, f"{key}.{name}") for name, part in value.items()}
     if hint is float and type(value) is int:
         return float(value)
     if hint is Path and type(value) is str:

@@ -29,7 +29,15 @@ AUTHORED = [DATA / "authored.jsonl", DATA / "authored-2.jsonl"]
 ANNOTATIONS = DATA / "annotations"
 NEWS = DATA / "news"  # what `rebuild` writes; not in the repository
 
-TRAIN_NEWS = ["ant_train", "khaleej_train", "news2_train", "news3_train", "news4_train", "news5_train"]
+TRAIN_NEWS = [
+    "ant_train",
+    "khaleej_train",
+    "news2_train",
+    "news3_train",
+    "news4_train",
+    "news5_train",
+    "news6_train",
+]
 TEST_NEWS = ["ant_test"]
 
 

@@ -5,8 +5,9 @@
 
 The labelled data at hand is reported by set: "authored", each news file by its name, each `--data` file,
 and "news", all but the authored sentences together. `--output` receives `report.json`, which holds all
-figures, and `report.md`, `confusion.png` and `reliability.png`, which are made from it alone. The measures
-themselves are in `measures.py`.
+figures, and `report.md`, `confusion.png` and `reliability.png`, which are made from it alone. With
+`--compare A B` in place of `--model` it receives `comparison.json` and `comparison.md`: how two checkpoints
+differ, and how likely that is chance. The measures themselves are in `measures.py`.
 """
 
 import argparse
@@ -25,7 +26,7 @@ import baseline
 import data
 import report
 from data import DataError, Example
-from measures import ECE_BINS, INTERVAL, Ids, metrics, secondary_metrics
+from measures import ECE_BINS, INTERVAL, Ids, metrics, paired, secondary_metrics
 from tasrih import LABELS, CheckpointError, Classifier, __version__
 from tasrih.backends import BackendName
 from tasrih.checkpoint import ONNX_FILE
@@ -139,10 +140,6 @@ def evaluate_sets(sets: Sets, systems: dict[str, Outputs], resamples: int, seed:
             if value is not None
         }
 
-    members = {name: np.flatnonzero([other == name for other in names]) for name in sets}
-    news = np.flatnonzero([name != AUTHORED for name in names])
-    if len(news):
-        members[NEWS] = news
     return {
         "sets": {
             name: {
@@ -150,10 +147,20 @@ def evaluate_sets(sets: Sets, systems: dict[str, Outputs], resamples: int, seed:
                 "sources": sliced(rows, lambda example: example.source),
                 "sampled": sliced(rows, lambda example: example.sampled),
             }
-            for name, rows in members.items()
+            for name, rows in _members(sets).items()
         },
         "mistakes": _worst(examples, names, gold, systems["model"].probabilities),
     }
+
+
+def _members(sets: Sets) -> dict[str, Ids]:
+    """Return, for each set and for all news sets together, which of all sentences belong to it."""
+    names = np.repeat(list(sets), [len(group) for group in sets.values()])
+    members: dict[str, Ids] = {name: np.flatnonzero(names == name) for name in sets}
+    news = np.flatnonzero(names != AUTHORED)
+    if len(news):
+        members[NEWS] = news
+    return members
 
 
 def _worst(
@@ -200,36 +207,93 @@ def _say(line: str) -> None:
     print(f"evaluation: {line}", file=sys.stderr, flush=True)
 
 
-def _run(arguments: argparse.Namespace) -> dict[str, Any]:
-    classifier = Classifier.load(arguments.model, backend=arguments.backend)
-    labelled = data.load()
-    sets = gather(labelled, arguments.split, arguments.data)
+@dataclass(frozen=True)
+class Settings:
+    """How an evaluation is made: the backend, bootstrap `resamples` and their `seed`, whether the TF-IDF
+    baseline is trained to stand beside the model, where the rebuilt news lies, and further files, as `gather`
+    takes them."""
+
+    backend: BackendName = "auto"
+    resamples: int = 1000
+    seed: int = 0
+    baseline: bool = True
+    news: Path = data.NEWS
+    extra: tuple[str, ...] = ()
+
+
+def evaluate(model: str, split: str, output: Path, settings: Settings) -> dict[str, Any]:
+    """Measure a checkpoint folder or hub name on `split`, write the report into `output`, and return it.
+
+    Raises `CheckpointError`, and `DataError` where there is no sentence to measure.
+    """
+    classifier = Classifier.load(model, backend=settings.backend)
+    labelled = data.load(settings.news)
+    sets = gather(labelled, split, list(settings.extra))
     _say(", ".join(f"{name} {len(group):,}" for name, group in sets.items()))
     examples = [example for group in sets.values() for example in group]
     systems = {"model": classifier_outputs(classifier, examples)}
     training = [example for example in labelled if example.split == "train"]
-    if arguments.baseline:
+    if settings.baseline:
         _say(f"training the TF-IDF baseline on {len(training):,} sentences")
         systems["baseline"] = Outputs(baseline.probabilities(training, [e.text for e in examples]))
     _say("measuring")
-    return {
-        "model": model_facts(classifier, arguments.backend),
-        "split": arguments.split,
+    figures = {
+        "model": model_facts(classifier, settings.backend),
+        "split": split,
         "settings": {
-            "resamples": arguments.resamples,
-            "seed": arguments.seed,
+            "resamples": settings.resamples,
+            "seed": settings.seed,
             "interval": INTERVAL,
             "bins": ECE_BINS,
-            "baseline_sentences": len(training) if arguments.baseline else None,
+            "baseline_sentences": len(training) if settings.baseline else None,
         },
         "truncated": systems["model"].truncated,
-        **evaluate_sets(sets, systems, arguments.resamples, arguments.seed),
+        **evaluate_sets(sets, systems, settings.resamples, settings.seed),
     }
+    text = json.dumps(figures, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    write_text_atomically(output / "report.json", text)
+    report.write(json.loads(text), output)
+    _say(f"wrote {output / 'report.md'}")
+    return json.loads(text)
+
+
+def compare(models: tuple[str, str], split: str, output: Path, settings: Settings) -> dict[str, Any]:
+    """Put two checkpoints side by side on `split`; write `comparison.json` and `.md` into `output`."""
+    sets = gather(data.load(settings.news), split, list(settings.extra))
+    examples = [example for group in sets.values() for example in group]
+    gold = np.array([example.label.id for example in examples])
+    predicted: list[Ids] = []
+    facts: list[dict[str, Any]] = []
+    for model in models:
+        classifier = Classifier.load(model, backend=settings.backend)
+        _say(f"{model}: {len(examples):,} sentences")
+        predicted.append(classifier_outputs(classifier, examples).probabilities.argmax(axis=1))
+        facts.append(model_facts(classifier, settings.backend))
+    rows = _members(sets)
+    figures = {
+        "models": facts,
+        "split": split,
+        "settings": {"resamples": settings.resamples, "seed": settings.seed, "interval": INTERVAL},
+        "sets": {
+            name: paired(
+                gold[chosen], predicted[0][chosen], predicted[1][chosen],
+                resamples=settings.resamples, seed=settings.seed,
+            )
+            for name, chosen in rows.items()
+        },
+    }  # fmt: skip
+    text = json.dumps(figures, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    write_text_atomically(output / "comparison.json", text)
+    write_text_atomically(output / "comparison.md", report.render_comparison(figures))
+    _say(f"wrote {output / 'comparison.md'}")
+    return figures
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Measure a checkpoint on a labelled split.")
-    parser.add_argument("--model", required=True, help="checkpoint folder, or owner/name on the hub")
+    parser = argparse.ArgumentParser(description="Measure a checkpoint, or compare two, on a labelled split.")
+    wanted = parser.add_mutually_exclusive_group(required=True)
+    wanted.add_argument("--model", help="checkpoint folder, or owner/name on the hub")
+    wanted.add_argument("--compare", nargs=2, metavar=("A", "B"), help="two of them, side by side")
     parser.add_argument("--split", choices=["validation", "test"], default="test")
     parser.add_argument("--output", type=Path, required=True, help="folder for the report")
     parser.add_argument("--backend", choices=get_args(BackendName), default="auto")
@@ -247,14 +311,22 @@ def main(argv: list[str] | None = None) -> None:
         arguments.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         parser.error(f"--output {arguments.output}: cannot be made a folder ({error.strerror})")
+    settings = Settings(
+        arguments.backend,
+        arguments.resamples,
+        arguments.seed,
+        arguments.baseline,
+        extra=tuple(arguments.data),
+    )
     try:
-        figures = _run(arguments)
+        if arguments.compare:
+            first, second = arguments.compare
+            figures = compare((first, second), arguments.split, arguments.output, settings)
+            print(report.render_comparison(figures))
+        else:
+            evaluate(arguments.model, arguments.split, arguments.output, settings)
     except (DataError, CheckpointError) as error:
         parser.error(str(error))
-    text = json.dumps(figures, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
-    write_text_atomically(arguments.output / "report.json", text)
-    report.write(json.loads(text), arguments.output)
-    _say(f"wrote {arguments.output / 'report.md'}")
 
 
 if __name__ == "__main__":

@@ -16,23 +16,28 @@ from every position, not from the masked ones alone.
 import argparse
 import json
 import math
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import tokenizers
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 from transformers import ModernBertConfig, ModernBertModel, PreTrainedTokenizerFast
 
 import corpus
-from config import ConfigError, load, to_table
-from tasrih.files import write_atomically, write_text_atomically
+import runs
+from config import ConfigError, load
+from tasrih.checkpoint import TOKENIZER_FILE, WEIGHTS_FILE
+from tasrih.files import write_atomically
 
 LATEST, CONSTANT = "state.pt", "state-constant-rate.pt"
 
@@ -121,14 +126,26 @@ class Objective:
 
 @dataclass(frozen=True)
 class PretrainConfig:
+    """What a run needs. Its first weights are random but for skip-gram embeddings, or, with `start`, those of
+    a checkpoint that was pre-trained before, whose tokenizer is taken over, too.
+    """
+
     corpus: Path
     seed: int
     shape: Shape
-    tokenizer: Tokenizer
     schedule: Schedule
     objective: Objective
-    skip_gram_epochs: int = 2  # 0: random initial embeddings
+    tokenizer: Tokenizer | None = None
+    start: Path | None = None
+    skip_gram_epochs: int = 0  # 0: random initial embeddings
+    bf16: bool = False  # matrix products in bfloat16; slower on a CPU without avx512_bf16 or AMX
     compile: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.tokenizer is None) == (self.start is None):
+            raise ConfigError("expected either [tokenizer], to train one, or 'start', to take one over")
+        if self.start is not None and self.skip_gram_epochs:
+            raise ConfigError("'start' brings embeddings along; leave skip_gram_epochs out")
 
 
 class LanguageModelHead(nn.Module):
@@ -270,10 +287,9 @@ class Batches:
 
 def train(config: PretrainConfig, output: Path, device: torch.device) -> None:
     """Run all steps; what comes out lies in `output / "encoder"`."""
-    _refuse_other_run(output / "config.json", config)
-    tokenizer = corpus.train_tokenizer(
-        config.corpus, config.tokenizer.vocabulary_size, config.tokenizer.every, output / "tokenizer.json"
-    )
+    # The run may be made longer; with anything else changed, files of two configurations would mix.
+    runs.claim(output, config, free=("schedule.tokens",))
+    tokenizer = _tokenizer(config, output / TOKENIZER_FILE)
     special = corpus.special_ids(tokenizer)
     stream = corpus.tokenise_corpus(config.corpus, tokenizer, output / "stream.uint16")
     vocabulary = tokenizer.get_vocab_size()
@@ -290,6 +306,8 @@ def train(config: PretrainConfig, output: Path, device: torch.device) -> None:
         )
         with torch.no_grad():
             model.embeddings.copy_(torch.from_numpy(vectors))
+    if config.start is not None:
+        _load_encoder(model.encoder, config.start)
     model.to(device)
     optimizer = _optimizer(model, config.schedule.weight_decay)
     step = _resume(output, model, optimizer, config.schedule, device)
@@ -303,6 +321,32 @@ def train(config: PretrainConfig, output: Path, device: torch.device) -> None:
         device,
     )
     _save_encoder(model, tokenizer, output / "encoder")
+
+
+def _tokenizer(config: PretrainConfig, path: Path) -> tokenizers.Tokenizer:
+    """Train the run's tokenizer, or copy that of the checkpoint it starts from, and keep it at `path`."""
+    if config.tokenizer is not None:
+        return corpus.train_tokenizer(
+            config.corpus, config.tokenizer.vocabulary_size, config.tokenizer.every, path
+        )
+    if config.start is not None and not path.exists():
+        source = config.start / TOKENIZER_FILE
+        if not source.is_file():
+            raise ConfigError(f"start {config.start}: found no {source.name}; expected a checkpoint folder")
+        write_atomically(path, lambda temporary: shutil.copyfile(source, temporary))
+    return tokenizers.Tokenizer.from_file(str(path))
+
+
+def _load_encoder(encoder: ModernBertModel, folder: Path) -> None:
+    """Give `encoder` the weights of a fine-tuned or pre-trained checkpoint in `folder`, without its head."""
+    try:
+        weights = load_file(folder / WEIGHTS_FILE)
+        prefix = "model." if any(name.startswith("model.") for name in weights) else ""
+        encoder.load_state_dict(
+            {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}
+        )
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise ConfigError(f"start {folder}: not an encoder of this [shape]: {error}") from None
 
 
 def _loop(
@@ -332,7 +376,7 @@ def _loop(
             noise = torch.rand(ids.shape, generator=generator, device=device)
             for group in optimizer.param_groups:
                 group["lr"] = schedule.rate_at(step)
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.bf16):
                 losses = forward(ids, noise)
             loss = model.total(losses)
             optimizer.zero_grad(set_to_none=True)
@@ -413,20 +457,6 @@ def _save_encoder(model: Pretrainer, tokenizer: Any, folder: Path) -> None:
         mask_token=corpus.MASK,
         model_input_names=["input_ids", "attention_mask"],
     ).save_pretrained(folder)
-
-
-def _refuse_other_run(path: Path, config: PretrainConfig) -> None:
-    """Keep a run folder to one configuration, but for `schedule.tokens`: files of two would mix unseen."""
-    table = to_table(config)
-    facts = json.loads(json.dumps(table, default=str))
-    if path.exists():
-        earlier = json.loads(path.read_text(encoding="utf-8"))
-        earlier["schedule"]["tokens"] = facts["schedule"]["tokens"]
-        if earlier != facts:
-            raise ConfigError(
-                f"{path} holds another configuration; take another --output or delete the folder"
-            )
-    write_text_atomically(path, json.dumps(facts, ensure_ascii=False, indent=1) + "\n")
 
 
 def main() -> None:

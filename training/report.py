@@ -58,6 +58,47 @@ def render(report: dict[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def render_comparison(comparison: dict[str, Any]) -> str:
+    """Return the Markdown of what `evaluation.py --compare` found."""
+    first, second = (
+        f"{'AB'[i]}, {model['name']} ({model['backend']})" for i, model in enumerate(comparison["models"])
+    )
+    settings = comparison["settings"]
+    rows = [
+        [
+            name,
+            f"{figures['n']:,}",
+            *(f"{score:.3f}" for score in figures["macro_f1"]),
+            f"{d['value']:+.3f} [{d['low']:+.3f}, {d['high']:+.3f}]",
+            f"{figures['share_better']:.0%}",
+            f"{figures['only_first_right']:,}",
+            f"{figures['only_second_right']:,}",
+            f"{figures['mcnemar_p']:.4f}",
+        ]
+        for name, figures in comparison["sets"].items()
+        for d in [figures["macro_f1_difference"]]
+    ]
+    head = [
+        "set",
+        "sentences",
+        "macro-F1 A",
+        "macro-F1 B",
+        "B - A",
+        "B ahead",
+        "only A right",
+        "only B right",
+        "McNemar p",
+    ]
+    parts = [
+        f"# {first} and {second} on the {comparison['split']} split",
+        f"Brackets hold {settings['interval']:.0%} intervals of the paired bootstrap "
+        f"({settings['resamples']:,} resamples, seed {settings['seed']}); 'B ahead' is the share of them in "
+        "which B has the higher macro-F1. McNemar's test is exact and two-sided.",
+        table(head, rows),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
 def _facts(report: dict[str, Any]) -> str:
     model, settings = report["model"], report["settings"]
     sentences = model["training_sentences"]
@@ -77,13 +118,13 @@ def _facts(report: dict[str, Any]) -> str:
             f"{settings['baseline_sentences']:,} sentences."
         )
     lines.append(", ".join(f"{name} {number}" for name, number in model["libraries"].items()) + ".")
-    files = _table(["file", "SHA-256"], ([name, f"`{digest}`"] for name, digest in model["files"].items()))
+    files = table(["file", "SHA-256"], ([name, f"`{digest}`"] for name, digest in model["files"].items()))
     return "\n".join(f"- {line}" for line in lines) + "\n\n" + files
 
 
 def _overall(report: dict[str, Any]) -> str:
     header = ["set", "sentences", "system", "macro-F1", "accuracy", *(f"F1 {n}" for n in _NAMES.values())]
-    return _table(
+    return table(
         header,
         (
             [name, f"{m['n']:,}", _SYSTEMS[system], _rate(m["macro_f1"]), _rate(m["accuracy"]),
@@ -99,7 +140,7 @@ def _per_set(report: dict[str, Any]) -> Iterable[str]:
     for name, group in report["sets"].items():
         systems = group["systems"]
         yield f"### {name}"
-        yield _table(
+        yield table(
             ["label", "sentences", "system", "precision", "recall", "F1"],
             (
                 [_NAMES[label], f"{m['labels'][label]['support']:,}", _SYSTEMS[system],
@@ -109,7 +150,7 @@ def _per_set(report: dict[str, Any]) -> Iterable[str]:
             ),
         )  # fmt: skip
         yield "Confusion of the model, row = gold label, column = predicted label:"
-        yield _table(
+        yield table(
             ["", *_NAMES.values()],
             (
                 [label, *map(str, row)]
@@ -132,11 +173,11 @@ def _slices(report: dict[str, Any]) -> str:
                            for label, support in zip(_NAMES, supports, strict=True))]
                     )  # fmt: skip
     labels = [f"F1 {name} (sentences)" for name in _NAMES.values()]
-    return _table(["set", "slice", "sentences", "system", "macro-F1", "accuracy", *labels], rows)
+    return table(["set", "slice", "sentences", "system", "macro-F1", "accuracy", *labels], rows)
 
 
 def _calibration(report: dict[str, Any]) -> str:
-    return _table(
+    return table(
         ["set", "system", "expected calibration error", "share over 0.9", "right over 0.9"],
         (
             [name, _SYSTEMS[system], _number(m["expected_calibration_error"]),
@@ -148,7 +189,7 @@ def _calibration(report: dict[str, Any]) -> str:
 
 def _second_acts(report: dict[str, Any]) -> str:
     counts, shares = ("gold", "predicted", "found", "swapped"), ("precision", "recall", "f1")
-    return _table(
+    return table(
         ["set", "accuracy", "accuracy, second act accepted", *counts, "precision", "recall", "F1"],
         (
             [name, _number(m["accuracy"]["value"]), _number(m["accuracy_with_secondary"]),
@@ -160,7 +201,7 @@ def _second_acts(report: dict[str, Any]) -> str:
 
 
 def _mistakes(report: dict[str, Any]) -> str:
-    return _table(
+    return table(
         ["set", "id", "gold", "predicted", "confidence", "text"],
         (
             [m["set"], m["id"], " + ".join(_NAMES[act] for act in (m["label"], m["secondary"]) if act),
@@ -184,7 +225,7 @@ def _rate(rate: dict[str, float]) -> str:
     return f"{rate['value']:.3f} [{rate['low']:.3f}, {rate['high']:.3f}]"
 
 
-def _table(header: list[str], rows: Iterable[list[str]]) -> str:
+def table(header: list[str], rows: Iterable[list[str]]) -> str:
     def line(cells: list[str]) -> str:
         return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
 
