@@ -37,6 +37,7 @@ TRAIN_NEWS = [
     "news4_train",
     "news5_train",
     "news6_train",
+    "news7_train",
 ]
 TEST_NEWS = ["ant_test"]
 
