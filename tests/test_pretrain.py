@@ -152,3 +152,32 @@ def test_impossible_shapes_are_refused() -> None:
         Shape(30, 2, 4, 48)
     with pytest.raises(ConfigError, match="multiple"):
         Schedule(1000, 100, 1e-3, length=64)
+
+
+def further(text_file: Path, start: Path, **changes: object) -> PretrainConfig:
+    config = configuration(text_file, tokens=2 * 512)
+    return replace(config, tokenizer=None, skip_gram_epochs=0, start=start, **changes)
+
+
+def test_a_run_may_start_from_a_checkpoint_and_its_tokenizer(
+    text_file: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    still = Schedule(2 * 512, 512, 1e-30, warmup_tokens=1024, length=32, decay_length=64, weight_decay=0.0)
+    train(further(text_file, tiny_checkpoint, schedule=still), tmp_path, CPU)
+    assert (tmp_path / "tokenizer.json").read_bytes() == (tiny_checkpoint / "tokenizer.json").read_bytes()
+    started = load_file(tiny_checkpoint / "model.safetensors")
+    for name, tensor in weights(tmp_path).items():
+        torch.testing.assert_close(tensor, started[f"model.{name}"])
+
+
+def test_a_start_of_another_shape_or_beside_a_tokenizer_is_refused(
+    text_file: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="not an encoder of this"):
+        train(further(text_file, tiny_checkpoint, shape=Shape(16, 2, 2, 48, 16, 1, 1)), tmp_path / "a", CPU)
+    with pytest.raises(ConfigError, match=r"found no tokenizer.json; expected a checkpoint folder"):
+        train(further(text_file, tmp_path / "absent"), tmp_path / "b", CPU)
+    with pytest.raises(ConfigError, match="either"):
+        replace(configuration(text_file), start=tiny_checkpoint)
+    with pytest.raises(ConfigError, match="leave skip_gram_epochs out"):
+        replace(further(text_file, tiny_checkpoint), skip_gram_epochs=1)

@@ -221,7 +221,8 @@ def from_hub(address: str, home: Path, *arguments: str | Path) -> subprocess.Com
 
 @pytest.fixture(scope="module")
 def arabert_like(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as AraBERT's on the hub: a WordPiece tokenizer with its special tokens, and a tiny BERT."""
+    """A folder as AraBERT's on the hub: a WordPiece tokenizer with its special tokens and as many entries, and
+    an encoder of its kind, but two narrow layers."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
     from transformers import BertConfig, BertForMaskedLM, BertTokenizerFast
 
@@ -233,6 +234,10 @@ def arabert_like(tmp_path_factory: pytest.TempPathFactory) -> Path:
     trainer = trainers.WordPieceTrainer(vocab_size=800, special_tokens=special)
     sentences = [example.text for example in data.read(data.AUTHORED[0])][:300]
     tokenizer.train_from_iterator(sentences, trainer)
+    vocabulary = tokenizer.get_vocab() | {
+        f"[unused{i}]": i for i in range(tokenizer.get_vocab_size(), 64_000)
+    }
+    tokenizer.model = models.WordPiece(vocabulary, unk_token="[UNK]")
     BertTokenizerFast(
         tokenizer_object=tokenizer,
         do_lower_case=False,
@@ -240,7 +245,7 @@ def arabert_like(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model_max_length=512,
     ).save_pretrained(folder)
     config = BertConfig(
-        vocab_size=800, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64
+        vocab_size=64_000, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64
     )
     BertForMaskedLM(config).save_pretrained(folder)
     return folder
