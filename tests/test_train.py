@@ -221,8 +221,8 @@ def from_hub(address: str, home: Path, *arguments: str | Path) -> subprocess.Com
 
 @pytest.fixture(scope="module")
 def arabert_like(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as AraBERT's on the hub: a WordPiece tokenizer with its special tokens and as many entries, and
-    an encoder of its kind, but two narrow layers."""
+    """A folder as AraBERT's on the hub: a WordPiece tokenizer with its special tokens and as many entries,
+    and an encoder of its kind, but of two narrow layers."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
     from transformers import BertConfig, BertForMaskedLM, BertTokenizerFast
 

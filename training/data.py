@@ -25,7 +25,7 @@ from tasrih.files import write_text_atomically
 from tasrih.labels import Label
 
 DATA = Path(__file__).parent / "data"
-AUTHORED = [DATA / "authored.jsonl", DATA / "authored-2.jsonl"]
+AUTHORED = [DATA / "authored.jsonl", DATA / "authored-2.jsonl", DATA / "authored-3.jsonl"]
 ANNOTATIONS = DATA / "annotations"
 NEWS = DATA / "news"  # what `rebuild` writes; not in the repository
 

@@ -41,6 +41,7 @@ from config import ConfigError, to_table
 from data import Example
 from measures import fit_secondary_threshold, fit_temperature, macro_f1
 from recipe import Model, Objective, Optimizer, Recipe
+from spelling import respelled
 from tasrih.checkpoint import CONFIG_FILE, FACTS_FILE, TOKENIZER_FILE, WEIGHTS_FILE, write_facts
 from tasrih.files import write_atomically, write_text_atomically
 from tasrih.labels import LABELS
@@ -233,7 +234,7 @@ def fine_tune(recipe: Recipe, seed: int, corpus: Corpus, output: Path) -> float:
         return _validation_score(checkpoint)
     set_seed(seed)
     tokenizer, model = load_encoder(recipe.model)
-    train_set, validation_set = _datasets(recipe, corpus, tokenizer)
+    train_set, validation_set = _datasets(recipe, seed, corpus, tokenizer)
     arguments = training_arguments(recipe, seed, output / "trainer")
     gpu = arguments.device.type == "cuda"
     collator = DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8 if gpu else None)
@@ -350,24 +351,30 @@ def load_encoder(config: Model) -> tuple[PreTrainedTokenizerBase, PreTrainedMode
     return tokenizer, model
 
 
-def _datasets(recipe: Recipe, corpus: Corpus, tokenizer: PreTrainedTokenizerBase) -> tuple[Dataset, Dataset]:
-    def labelled(rows: list[Example]) -> Dataset:
+def _datasets(
+    recipe: Recipe, seed: int, corpus: Corpus, tokenizer: PreTrainedTokenizerBase
+) -> tuple[Dataset, Dataset]:
+    def labelled(rows: list[Example], share: float) -> Dataset:
         return tokenised(
-            [e.text for e in rows],
+            respelled([e.text for e in rows], share, seed),
             targets(rows, recipe.objective),
             weights(rows, recipe.objective.class_weight_power),
             tokenizer,
             recipe.model.max_length,
         )
 
-    train_set = labelled(corpus.train)
+    train_set = labelled(corpus.train, recipe.data.respelled)
     if corpus.soft_texts:
         soft_weights = np.full(len(corpus.soft_texts), recipe.data.soft_weight, dtype=np.float32)
         taught = tokenised(
-            corpus.soft_texts, corpus.soft_scores, soft_weights, tokenizer, recipe.model.max_length
+            respelled(corpus.soft_texts, recipe.data.respelled, seed),
+            corpus.soft_scores,
+            soft_weights,
+            tokenizer,
+            recipe.model.max_length,
         )
         train_set = concatenate_datasets([train_set, taught])
-    return train_set, labelled(corpus.validation)
+    return train_set, labelled(corpus.validation, 0.0)
 
 
 def predict_logits(

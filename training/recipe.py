@@ -33,14 +33,18 @@ class Model:
 class Data:
     """Which sentences are learned: the authored ones, those rebuilt in `news`, and `soft`, a JSONL file of
     further texts with the `scores` that a teacher gave them (`distil.py`), each weighed by `soft_weight`.
+    `respelled` is the share of training sentences that are read in another press's spelling (`spelling.py`);
     `limit` takes each n-th labelled sentence until there are so many of a split, for trial runs."""
 
     news: Path = data.NEWS
+    respelled: float = 0.0
     limit: int | None = None
     soft: Path | None = None
     soft_weight: float = 1.0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.respelled <= 1:
+            raise ConfigError(f"data.respelled is {self.respelled}; expected a share from 0 to 1")
         if self.limit is not None and self.limit < 1:
             raise ConfigError(f"data.limit is {self.limit}; expected 1 sentence or more, or leave it out")
 
