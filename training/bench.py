@@ -86,7 +86,8 @@ def arabert_base_shape(folder: Path) -> Classifier:
     from export import export_onnx
 
     torch.manual_seed(0)
-    config = BertConfig(vocab_size=64_000, num_labels=len(LABELS))  # the rest is what BERT-base is by default
+    config = BertConfig(vocab_size=64_000)  # the rest is what BERT-base is by default
+    config.num_labels = len(LABELS)
     model = BertForSequenceClassification(config)
     with torch.no_grad():  # as far apart as a trained head's, or int8 could change nothing
         model.classifier.weight.mul_(10)

@@ -111,7 +111,9 @@ def measure(
 ) -> dict[str, Any]:
     """Train for `steps` steps and return what that cost."""
     torch.manual_seed(0)
-    model = BertForSequenceClassification(BertConfig(num_labels=len(LABELS), **SHAPES[shape]))
+    config = BertConfig(**SHAPES[shape])
+    config.num_labels = len(LABELS)
+    model = BertForSequenceClassification(config)
     lengths: list[int] = list(dataset["length"])
     with tempfile.TemporaryDirectory() as folder:
         if ours:

@@ -32,7 +32,7 @@ from tasrih.backends import BackendName
 from tasrih.checkpoint import ONNX_FILE
 from tasrih.files import write_text_atomically
 
-AUTHORED: Final = "authored"
+AUTHORED: Final = data.AUTHORED_SOURCE
 NEWS: Final = "news"
 WORST: Final = 50
 _AT_ONCE: Final = 512  # sentences between two lines of progress

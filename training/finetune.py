@@ -38,8 +38,8 @@ from transformers import (
 from transformers.integrations.integration_utils import TensorBoardCallback
 
 from config import ConfigError, to_table
-from data import Example
-from measures import fit_secondary_threshold, fit_temperature, macro_f1
+from data import AUTHORED_SOURCE, Example
+from measures import confusion, fit_secondary_threshold, fit_temperature, macro_f1
 from recipe import Model, Objective, Optimizer, Recipe
 from spelling import respelled
 from tasrih.checkpoint import CONFIG_FILE, FACTS_FILE, TOKENIZER_FILE, WEIGHTS_FILE, write_facts
@@ -299,14 +299,15 @@ def training_arguments(recipe: Recipe, seed: int, output: Path) -> TrainingArgum
         seed=seed,
         report_to="none",  # TensorBoard is added with a folder of its own
     )
-    micro, passes = settings.micro_batch(arguments.world_size)
+    # Several GPUs in one process, where nobody launched more: the trainer gives each its part of a pass.
+    micro, passes = settings.micro_batch(arguments.world_size * max(1, arguments.n_gpu))
     arguments.per_device_train_batch_size = micro
     arguments.gradient_accumulation_steps = passes
     return arguments
 
 
 def last_whole_checkpoint(folder: Path, processes: int) -> Path | None:
-    """Return the newest of the trainer's checkpoints that was written to its end, or None."""
+    """Return the newest of the trainer's checkpoints that all `processes` wrote to its end, or None."""
     found = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
     for path in sorted(found, key=lambda path: int(path.name.removeprefix("checkpoint-")), reverse=True):
         try:
@@ -407,6 +408,8 @@ def _write_checkpoint(
     folder: Path,
 ) -> None:
     gold = np.array([example.label.id for example in corpus.validation])
+    predicted = logits.argmax(axis=1)
+    is_news = np.array([example.source != AUTHORED_SOURCE for example in corpus.validation])
     temperature = fit_temperature(logits, gold)
     scores = softmax(logits / np.float32(temperature))
     threshold = fit_secondary_threshold(
@@ -435,7 +438,12 @@ def _write_checkpoint(
                 "validation": len(corpus.validation),
                 "soft": len(corpus.soft_texts),
             },
-            "validation_macro_f1": macro_f1(gold, logits.argmax(axis=1)),
+            "validation_macro_f1": macro_f1(gold, predicted),
+            # How the model errs, rows by true label: what shares in a corpus are corrected with.
+            "validation_confusion": {
+                name: confusion(gold[rows], predicted[rows]).tolist()
+                for name, rows in (("news", is_news), ("authored", ~is_news))
+            },
             "libraries": {name: version(name) for name in ("torch", "transformers", "tokenizers")},
         },
     )

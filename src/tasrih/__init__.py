@@ -7,6 +7,7 @@ classify("نفت الوزارة صحة ما تداولته مواقع التوا
 from tasrih.checkpoint import CheckpointError
 from tasrih.labels import LABELS, Label
 from tasrih.predict import Classifier, Prediction, TaggedSentence, classify, tag
+from tasrih.quantify import Prevalence, Share, prevalence, prevalence_by
 from tasrih.sentences import Sentence, split_sentences
 
 __all__ = [
@@ -15,9 +16,13 @@ __all__ = [
     "Classifier",
     "Label",
     "Prediction",
+    "Prevalence",
     "Sentence",
+    "Share",
     "TaggedSentence",
     "classify",
+    "prevalence",
+    "prevalence_by",
     "split_sentences",
     "tag",
 ]
