@@ -81,6 +81,12 @@ def test_early_stopping_ends_the_run_and_keeps_the_best_epoch(
     history = json.loads((tmp_path / "history.json").read_text())
     assert [row["eval_macro_f1"] for row in history if "eval_macro_f1" in row] == [0.5, 0.9, 0.4, 0.3]
     steps = [row["step"] for row in history if row.get("eval_macro_f1") == 0.9]
+    # Killed before the checkpoint was written, it must not train on: no score is left to be asked for.
+    monkeypatch.setattr(finetune, "_validation_metrics", None)
+    written = (tmp_path / "checkpoint/model.safetensors").read_bytes()
+    shutil.rmtree(tmp_path / "checkpoint")
+    fine_tune(small_recipe(tiny_checkpoint, 6, patience=2), 3, corpus, tmp_path)
+    assert (tmp_path / "checkpoint/model.safetensors").read_bytes() == written
     kept = (tmp_path / "best/model.safetensors").read_bytes()
     assert kept == (tmp_path / f"trainer/checkpoint-{steps[0]}/model.safetensors").read_bytes()
 
@@ -120,13 +126,14 @@ def test_every_epoch_takes_all_sentences_in_batches_of_like_length() -> None:
     first, again = list(sampler), list(sampler)
     sampler.epoch = 1
     second = list(sampler)
-    assert sorted(first) == sorted(second) == list(range(1003))
+    # All but 1003 % 16, others in each epoch: what does not fill a batch.
+    assert len(sampler) == len(first) == len(set(first)) == len(set(second)) == 1003 - 1003 % 16
+    assert set(first) != set(second)
     assert first == again
     assert first != second
-    batches = [[lengths[i] for i in first[k : k + 16]] for k in range(0, 1003, 16)]
+    batches = [[lengths[i] for i in first[k : k + 16]] for k in range(0, len(first), 16)]
     padded = sum(max(batch) * len(batch) for batch in batches)
     assert padded < 1.05 * sum(lengths)
-    assert len(batches[-1]) == 1003 % 16  # what is not full comes last
     means = [np.mean(batch) for batch in batches[:20]]
     assert means != sorted(means, reverse=True)
 
@@ -158,7 +165,12 @@ def test_a_state_that_was_cut_off_is_not_taken(tmp_path: Path) -> None:
     assert last_whole_checkpoint(tmp_path, 1) == tmp_path / "checkpoint-10"
     shutil.rmtree(tmp_path / "checkpoint-10")
     assert last_whole_checkpoint(tmp_path, 1) == tmp_path / "checkpoint-9"
-    assert last_whole_checkpoint(tmp_path, 2) is None  # the state of the second process is not there
+    with pytest.raises(ConfigError, match="not written by 2 process"):
+        last_whole_checkpoint(tmp_path, 2)
+    (tmp_path / "checkpoint-9/rng_state.pth").rename(tmp_path / "checkpoint-9/rng_state_0.pth")
+    assert last_whole_checkpoint(tmp_path, 2) is None  # that of the second process was not written any more
+    with pytest.raises(ConfigError, match="not written by 1 process"):
+        last_whole_checkpoint(tmp_path, 1)
 
 
 def test_missing_data_and_encoders_are_one_clear_error(tmp_path: Path, tiny_checkpoint: Path) -> None:
@@ -183,3 +195,26 @@ def test_limit_takes_sentences_from_the_whole_split(tiny_checkpoint: Path) -> No
     ]
     limited = replace(small_recipe(tiny_checkpoint), data=Data(limit=4))
     assert [e.text for e in gather(limited, rows).train] == ["نص 0", "نص 3", "نص 6", "نص 9"]
+
+
+def test_soft_labels_are_checked_and_never_those_of_held_out_texts(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    rows = [replace(example(Label.DENIAL, None, s), split=s) for s in ("train", "validation", "test")]
+    path = tmp_path / "soft.jsonl"
+    recipe = replace(small_recipe(tiny_checkpoint), data=Data(soft=path))
+    path.write_text('{"text": "new", "scores": [0.1, 0.2, 0.3, 0.4]}\n', encoding="utf-8")
+    assert gather(recipe, rows).soft_texts == ["new"]
+    for text in ("validation", "test"):
+        path.write_text(json.dumps({"text": text, "scores": [1, 0, 0, 0]}), encoding="utf-8")
+        with pytest.raises(ConfigError, match="holds 1 texts of the validation or test split"):
+            gather(recipe, rows)
+    for broken in (
+        "x",
+        '{"text": "a"}',
+        '{"text": "a", "scores": [1, 0, 0]}',
+        '{"text": "a", "scores": "high"}',
+    ):
+        path.write_text('{"text": "new", "scores": [1, 0, 0, 0]}\n' + broken + "\n", encoding="utf-8")
+        with pytest.raises(ConfigError, match=r"soft.jsonl:2: expected a JSON object with text and 4 scores"):
+            gather(recipe, rows)

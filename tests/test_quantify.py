@@ -60,6 +60,10 @@ def test_shares_stay_between_zero_and_one_where_the_adjusted_count_does_not() ->
 
 def test_groups_are_estimated_apart_and_the_seed_decides() -> None:
     rows = ["denial", "denial", "factual_report", "factual_report"]
+    with pytest.raises(TypeError, match=r"predictions\[2\]: found 'x'"):
+        prevalence_by(["denial", "denial", "x"], ["b", "b", "a"], CONFUSION)
+    with pytest.raises(ValueError, match="predictions: found none"):
+        prevalence_by([], [], CONFUSION)
     found = prevalence_by(rows, ["b", "b", "a", "a"], CONFUSION, seed=4)
     assert list(found) == ["b", "a"]
     assert found["b"].shares[Label.DENIAL].value > 0.9
@@ -68,9 +72,9 @@ def test_groups_are_estimated_apart_and_the_seed_decides() -> None:
         prevalence_by(rows, ["b"], CONFUSION)
 
 
-def test_predictions_of_the_model_that_ships_are_corrected_by_what_came_with_it() -> None:
+def test_predictions_are_counted_by_their_label() -> None:
     scores = dict.fromkeys(LABELS, 0.0) | {Label.DENIAL: 1.0}
-    found = prevalence([Prediction(Label.DENIAL, 1.0, scores, None, False)] * 3)
+    found = prevalence([Prediction(Label.DENIAL, 1.0, scores, None, False)] * 3, CONFUSION)
     assert found.shares[Label.DENIAL].counted == 1
     assert 0.3 < found.shares[Label.DENIAL].low < found.shares[Label.DENIAL].value
 

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -64,7 +65,7 @@ def unbroken(config_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return output
 
 
-def test_run_folder_holds_checkpoint_card_evaluation_and_facts(unbroken: Path) -> None:
+def test_run_folder_holds_checkpoint_card_evaluation_and_facts(config_file: Path, unbroken: Path) -> None:
     classifier = Classifier.load(unbroken / "checkpoint")
     assert abs(sum(classifier.classify("نفت الوزارة الخبر").scores.values()) - 1) < 1e-6
     seeds = json.loads((unbroken / "seeds.json").read_text())
@@ -84,7 +85,13 @@ def test_run_folder_holds_checkpoint_card_evaluation_and_facts(unbroken: Path) -
     text = (unbroken / "checkpoint/README.md").read_text(encoding="utf-8")
     assert "# tiny" in text
     assert f"| authored | {report['sets']['authored']['systems']['model']['n']} |" in text
-    assert str(unbroken.parent) not in text  # no paths of the machine
+    config = config_file.read_text(encoding="utf-8")
+    encoder = Path(config.partition('encoder = "')[2].partition('"')[0])
+    assert encoder.is_dir()
+    for path in (unbroken / "checkpoint").iterdir():  # no paths of the machine
+        content = path.read_bytes()
+        for folder in (encoder, encoder.parent, unbroken, ROOT):
+            assert str(folder).encode() not in content, path
 
 
 def spawn(*arguments: str | Path) -> multiprocessing.process.BaseProcess:
@@ -127,6 +134,36 @@ def test_killed_three_times_a_run_ends_with_the_same_weights(
 def test_a_run_folder_keeps_to_its_configuration(config_file: Path, unbroken: Path) -> None:
     with pytest.raises(ConfigError, match="holds another configuration; take another --output"):
         train.train(load(Recipe, config_file, ["optimizer.epochs=4"]), unbroken)
+
+
+def test_a_finished_run_started_again_keeps_what_was_exported(
+    config_file: Path, unbroken: Path, tmp_path: Path
+) -> None:
+    from export import export
+
+    output = tmp_path / "copy"
+    shutil.copytree(unbroken, output)
+    export(Checkpoint.read(output / "checkpoint"), output / "checkpoint")
+    (output / "checkpoint" / "README.md").write_text("a card of the test split")
+    train.main([str(config_file), "--output", str(output), "--set", "seeds=[1, 2]"])
+    assert Checkpoint.read(output / "checkpoint").has("model.int8.onnx")
+    assert (output / "checkpoint" / "README.md").read_text() == "a card of the test split"
+
+
+def test_before_anything_is_trained_a_folder_takes_another_configuration(
+    config_file: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="neither a checkpoint folder"):
+        train.train(load(Recipe, config_file, ["model.encoder=nowhere"]), tmp_path)
+    assert train.train(load(Recipe, config_file, ["optimizer.epochs=1"]), tmp_path).is_dir()
+
+
+def test_a_card_refuses_the_report_of_other_weights(unbroken: Path, tiny_checkpoint: Path) -> None:
+    report = json.loads((unbroken / "evaluation/report.json").read_text(encoding="utf-8"))
+    with pytest.raises(ValueError, match="the report is of other weights"):
+        card.render(Checkpoint.read(tiny_checkpoint), report)
+    with pytest.raises(ValueError, match="found no report"):
+        card.render(Checkpoint.read(tiny_checkpoint), {"a": 1})
 
 
 def test_two_processes_agree_with_one(config_file: Path, unbroken: Path, tmp_path: Path) -> None:

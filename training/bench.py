@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -40,8 +41,13 @@ SOME, FEW, FEWER = 512, 128, 32
 
 
 def sentences() -> list[str]:
-    """Return the authored sentences: real prose of real lengths, in every clone."""
-    return [example.text for path in data.AUTHORED for example in data.read(path)]
+    """Return the authored sentences, which are in every clone: real prose of real lengths.
+
+    Shuffled, so that a first part, all that slower systems are given, has the lengths of the whole.
+    """
+    texts = [example.text for path in data.AUTHORED for example in data.read(path)]
+    Random(0).shuffle(texts)
+    return texts
 
 
 def seconds(work: Callable[[], object]) -> float:

@@ -11,7 +11,6 @@ appendix B). The weights are random because speed does not depend on what they a
 """
 
 import argparse
-import statistics
 import tempfile
 import time
 from dataclasses import replace
@@ -55,27 +54,24 @@ WARM_UP = 3  # steps not counted: allocation, and compiling
 
 
 class Clock(TrainerCallback):
-    """The seconds of each step after the warm-up."""
+    """The seconds of each step after the warm-up, from end to end: waiting for a batch is part of a step."""
 
     def __init__(self, device: torch.device) -> None:
         self.device, self.times = device, list[float]()
-        self._start = 0.0
+        self._last = 0.0
 
     def _now(self) -> float:
         if self.device.type == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter()
 
-    def on_step_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        self._start = self._now()
-
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
+        now = self._now()
         if state.global_step > WARM_UP:
-            self.times.append(self._now() - self._start)
+            self.times.append(now - self._last)
+        self._last = now
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype, size: int) -> float:
@@ -104,6 +100,16 @@ def flops(model: nn.Module, lengths: list[int]) -> float:
     tokens = sum(lengths)
     pairs = sum(length * length for length in lengths)
     return 6.0 * weights * tokens + 12.0 * config.num_hidden_layers * config.hidden_size * pairs
+
+
+def rows_taken(sampler: LengthGrouped, count: int) -> list[int]:
+    """Return the first `count` rows that a run with `sampler` reads, over as many epochs as that takes."""
+    rows: list[int] = []
+    for epoch in range(-(-count // len(sampler))):
+        sampler.epoch = epoch
+        rows += list(sampler)
+    sampler.epoch = 0
+    return rows[:count]
 
 
 def measure(
@@ -137,7 +143,7 @@ def measure(
         }
         if ours:
             sampler = LengthGrouped(lengths, recipe.optimizer.batch_size, 1)
-            rows = list(sampler)
+            rows = rows_taken(sampler, (WARM_UP + steps) * recipe.optimizer.batch_size)
             optimizer = torch.optim.AdamW(
                 parameter_groups(model, recipe.optimizer), lr=recipe.optimizer.learning_rate, fused=True
             )
@@ -163,7 +169,7 @@ def measure(
         if ours
         else MAX_LENGTH * len(read)
     )
-    seconds = statistics.median(clock.times) * steps if not ours else sum(clock.times)
+    seconds = sum(clock.times)
     return {
         "sentences_per_second": round(len(read) / seconds, 2),
         "tokens_per_second": round(sum(read) / seconds),

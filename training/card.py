@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from report import table
-from tasrih.checkpoint import Checkpoint, CheckpointError
+from tasrih.checkpoint import WEIGHTS_FILE, Checkpoint, CheckpointError
 from tasrih.files import write_text_atomically
 from tasrih.labels import LABELS
 
@@ -28,15 +28,27 @@ def write(folder: Path, report: dict[str, Any], repository: str | None = None) -
 
 
 def render(checkpoint: Checkpoint, report: dict[str, Any], repository: str | None = None) -> str:
-    """Return the card's Markdown from a checkpoint's facts and a parsed `report.json`."""
+    """Return the card's Markdown from a checkpoint's facts and a parsed `report.json`.
+
+    Raises `ValueError` where the report is no such thing, or of other weights.
+    """
+    try:
+        measured = report["model"]["files"].get(WEIGHTS_FILE)
+    except (KeyError, TypeError, AttributeError):
+        raise ValueError("found no report; expected the report.json that evaluation.py wrote") from None
+    if measured != checkpoint.files.get(WEIGHTS_FILE):
+        raise ValueError(
+            f"the report is of other weights than {checkpoint.folder} holds; evaluate these first"
+        )
     training = checkpoint.training
     config = training.get("config", {})
     encoder = str(config.get("model", {}).get("encoder", "unknown"))
-    hub = "/" in encoder
+    licence = str(config.get("model", {}).get("licence", "other"))
+    hub = "/" in encoder  # of local paths the facts keep the last part alone
     front = [
         "---",
         "language: ar",
-        "license: other" if hub else "license: apache-2.0",
+        f"license: {licence}",
         *([f"base_model: {encoder}"] if hub else []),
         "library_name: tasrih",
         "pipeline_tag: text-classification",
@@ -69,7 +81,13 @@ def render(checkpoint: Checkpoint, report: dict[str, Any], repository: str | Non
         f"## How good it is, on the {report['split']} split",
         _results(report),
         f"Brackets hold {report['settings']['interval']:.0%} bootstrap intervals. Measured by "
-        "`training/evaluation.py` through `tasrih.Classifier`.",
+        "`training/evaluation.py` through `tasrih.Classifier`."
+        + (
+            " The best epoch, the temperature and the threshold were chosen on these very sentences: expect "
+            "less on others."
+            if report["split"] == "validation"
+            else ""
+        ),
         *_slices(report),
         "## Limits and intended use",
         "- Meant for research on, and monitoring of, reported speech acts in Modern Standard Arabic news, in "
@@ -85,7 +103,11 @@ def render(checkpoint: Checkpoint, report: dict[str, Any], repository: str | Non
         + ", ".join(f"{name} {number}" for name, number in training.get("libraries", {}).items())
         + ".",
         "## Licence and citation",
-        ("The encoder's licence holds for these weights; see its model card. " if hub else "Apache-2.0. ")
+        (
+            "The encoder's licence holds for these weights; see its model card. "
+            if licence == "other"
+            else f"{licence}. "
+        )
         + "Cite as: tasrih maintainers, *tasrih: speech acts in Arabic news*, version 0.1.0, 2026"
         + (f", and the encoder {encoder}." if hub else "."),
     ]

@@ -4,6 +4,7 @@ Every batch follows from the seed and the epoch alone, and a step's batch is the
 share it, so that a run that was killed, or was started on other devices, sees what the first one saw.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,8 +39,8 @@ from transformers import (
 from transformers.integrations.integration_utils import TensorBoardCallback
 
 from config import ConfigError, to_table
-from data import AUTHORED_SOURCE, Example
-from measures import confusion, fit_secondary_threshold, fit_temperature, macro_f1
+from data import Example
+from measures import fit_secondary_threshold, fit_temperature, macro_f1
 from recipe import Model, Objective, Optimizer, Recipe
 from spelling import respelled
 from tasrih.checkpoint import CONFIG_FILE, FACTS_FILE, TOKENIZER_FILE, WEIGHTS_FILE, write_facts
@@ -76,10 +77,41 @@ def gather(recipe: Recipe, examples: list[Example]) -> Corpus:
         return Corpus(**splits, soft_texts=[], soft_scores=np.empty((0, len(LABELS)), dtype=np.float32))
     if not recipe.data.soft.is_file():
         raise ConfigError(f"data.soft {recipe.data.soft}: no such file; make it with training/distil.py")
-    with open(recipe.data.soft, encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file]
-    scores = np.array([row["scores"] for row in rows], dtype=np.float32)
-    return Corpus(**splits, soft_texts=[row["text"] for row in rows], soft_scores=scores)
+    texts, scores = _read_soft(recipe.data.soft)
+    held_out = {example.text for example in examples if example.split != "train"}
+    if leaked := held_out.intersection(texts):
+        raise ConfigError(
+            f"data.soft {recipe.data.soft}: holds {len(leaked)} texts of the validation or test split; make "
+            "it anew with training/distil.py, which leaves them out"
+        )
+    return Corpus(**splits, soft_texts=texts, soft_scores=scores)
+
+
+def _read_soft(path: Path) -> tuple[list[str], NDArray[np.float32]]:
+    texts: list[str] = []
+    scores: list[list[float]] = []
+    with open(path, encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                row = json.loads(line)
+                texts.append(str(row["text"]))
+                scores.append([float(score) for score in row["scores"]])
+            except (ValueError, TypeError, KeyError):
+                scores.append([])
+            if len(scores[-1]) != len(LABELS):
+                raise ConfigError(f"data.soft {path}:{number}: expected a JSON object with text and 4 scores")
+    return texts, np.array(scores, dtype=np.float32)
+
+
+def fingerprint(corpus: Corpus) -> str:
+    """Return a SHA-256 of all texts and labels: a run must not go on with other ones."""
+    digest = hashlib.sha256()
+    for example in (*corpus.train, *corpus.validation):
+        digest.update(f"{example.split} {example.label} {example.secondary} {example.text}\0".encode())
+    for text in corpus.soft_texts:
+        digest.update(text.encode() + b"\0")
+    digest.update(corpus.soft_scores.tobytes())
+    return digest.hexdigest()
 
 
 def targets(examples: list[Example], objective: Objective) -> NDArray[np.float32]:
@@ -135,30 +167,32 @@ class LengthGrouped(Sampler[int]):
     """Sentences in an order that `seed` and `epoch` decide, those of one batch of similar length.
 
     `batch_size` is that of a whole step. Any number of devices, and of passes a step, that divides it
-    takes the same sentences for the same step.
+    takes the same sentences for the same step. What does not fill a last batch, other sentences each
+    epoch, is left out: devices would share it unevenly.
     """
 
     def __init__(self, lengths: list[int], batch_size: int, seed: int) -> None:
         self.lengths, self.batch_size, self.seed = np.asarray(lengths), batch_size, seed
         self.epoch = 0
+        if len(lengths) < batch_size:
+            raise ConfigError(
+                f"optimizer.batch_size is {batch_size}; there are {len(lengths)} sentences only"
+            )
 
     def __len__(self) -> int:
-        return len(self.lengths)
+        return len(self.lengths) // self.batch_size * self.batch_size
 
     def __iter__(self) -> Iterator[int]:
         rng = np.random.default_rng([self.seed, self.epoch])
-        order = rng.permutation(len(self.lengths))
+        order = rng.permutation(len(self.lengths))[: len(self)]
         pool = self.batch_size * _POOL
         batches: list[NDArray[np.int64]] = []
         for start in range(0, len(order), pool):
             rows = order[start : start + pool]
             rows = rows[np.argsort(-self.lengths[rows], kind="stable")]
             batches += [rows[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]
-        # Longest first within a pool; shuffled again, or every pool would end on headlines. A batch that
-        # is not full stays last, for the devices to share the others alike.
-        full = [batch for batch in batches if len(batch) == self.batch_size]
-        rest = [batch for batch in batches if len(batch) < self.batch_size]
-        yield from np.concatenate([full[i] for i in rng.permutation(len(full))] + rest).tolist()
+        # Longest first within a pool; shuffled again, or every pool would end on headlines.
+        yield from np.concatenate([batches[i] for i in rng.permutation(len(batches))]).tolist()
 
 
 class _SetEpoch(TrainerCallback):
@@ -260,12 +294,17 @@ def fine_tune(recipe: Recipe, seed: int, corpus: Corpus, output: Path) -> float:
         ),
     )
     last = last_whole_checkpoint(output / "trainer", arguments.world_size)
-    trainer.train(resume_from_checkpoint=None if last is None else str(last))
-    trainer.save_model(str(output / "best"))  # every process takes part, for a model may lie in shards
+    best_folder = output / "best"
+    if last is not None and (stopped := _stopped_early(last, settings.patience)):
+        best_folder = output / "trainer" / f"checkpoint-{stopped.best_global_step}"
+        trainer.state = stopped
+    else:
+        trainer.train(resume_from_checkpoint=None if last is None else str(last))
+        trainer.save_model(str(best_folder))  # every process takes part, for a model may lie in shards
     if trainer.is_world_process_zero():
         history = json.dumps(trainer.state.log_history, indent=1)
         write_text_atomically(output / HISTORY_FILE, history + "\n")
-        best = AutoModelForSequenceClassification.from_pretrained(output / "best", dtype=torch.float32)
+        best = AutoModelForSequenceClassification.from_pretrained(best_folder, dtype=torch.float32)
         logits = predict_logits(best.to(arguments.device), validation_set, collator)
         _write_checkpoint(recipe, seed, best, tokenizer, corpus, logits, checkpoint)
     trainer.accelerator.wait_for_everyone()
@@ -276,6 +315,7 @@ def training_arguments(recipe: Recipe, seed: int, output: Path) -> TrainingArgum
     """Return what transformers' trainer calls its arguments, for the devices at hand."""
     settings, gpu = recipe.optimizer, torch.cuda.is_available()
     precision = recipe.speed.precision
+    native = gpu and torch.cuda.is_bf16_supported(including_emulation=False)
     arguments = TrainingArguments(
         output_dir=str(output),
         num_train_epochs=settings.epochs,
@@ -290,37 +330,67 @@ def training_arguments(recipe: Recipe, seed: int, output: Path) -> TrainingArgum
         metric_for_best_model="macro_f1",
         restore_callback_states_from_checkpoint=True,  # the patience of early stopping
         logging_steps=50,
-        bf16=precision == "bf16" or (precision == "auto" and gpu),
+        bf16=precision == "bf16" or (precision == "auto" and native),
         torch_compile=recipe.speed.compile,
         dataloader_num_workers=recipe.speed.loader_workers,
-        dataloader_persistent_workers=recipe.speed.loader_workers > 0,
         dataloader_pin_memory=gpu,
         use_cpu=not gpu,
         seed=seed,
         report_to="none",  # TensorBoard is added with a folder of its own
     )
-    # Several GPUs in one process, where nobody launched more: the trainer gives each its part of a pass.
-    micro, passes = settings.micro_batch(arguments.world_size * max(1, arguments.n_gpu))
+    if arguments.n_gpu > 1:  # the trainer would fall back to DataParallel, in float32 and uncompiled
+        raise ConfigError(
+            f"found {arguments.n_gpu} GPUs and one process; start with 'accelerate launch', or show it one "
+            "GPU (CUDA_VISIBLE_DEVICES=0)"
+        )
+    micro, passes = settings.micro_batch(arguments.world_size)
     arguments.per_device_train_batch_size = micro
     arguments.gradient_accumulation_steps = passes
     return arguments
 
 
 def last_whole_checkpoint(folder: Path, processes: int) -> Path | None:
-    """Return the newest of the trainer's checkpoints that all `processes` wrote to its end, or None."""
+    """Return the newest of the trainer's checkpoints that all `processes` wrote to its end, or None.
+
+    Raises `ConfigError` where another number of processes wrote it, whose random states are of no use.
+    """
     found = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
     for path in sorted(found, key=lambda path: int(path.name.removeprefix("checkpoint-")), reverse=True):
         try:
             json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))  # written last
         except (OSError, ValueError):
             continue
-        if len(list(path.glob("rng_state*.pth"))) == processes:
+        found_states = {state.name for state in path.glob("rng_state*.pth")}
+        if found_states == _random_states(processes):
             return path
+        if "rng_state.pth" in found_states or processes == 1:
+            raise ConfigError(
+                f"{path}: was not written by {processes} process(es); start as many as before, or take "
+                "another --output"
+            )
     return None
 
 
+def _stopped_early(checkpoint: Path, patience: int | None) -> TrainerState | None:
+    """Return the trainer's state where early stopping had ended the run when it was killed.
+
+    The trainer itself forgets that on resuming, and would go on.
+    """
+    state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+    callback = state.stateful_callbacks.get("EarlyStoppingCallback", {})
+    waited = callback.get("attributes", {}).get("early_stopping_patience_counter", 0)
+    return state if patience is not None and waited >= patience else None
+
+
+def _random_states(processes: int) -> set[str]:
+    return {"rng_state.pth"} if processes == 1 else {f"rng_state_{i}.pth" for i in range(processes)}
+
+
 def load_encoder(config: Model) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
-    """Load tokenizer and encoder, with a fresh head for the four labels, or raise `ConfigError`."""
+    """Load tokenizer and encoder, or raise `ConfigError`.
+
+    The head for the four labels is new, but for a checkpoint that was fine-tuned for them already.
+    """
     try:
         tokenizer = AutoTokenizer.from_pretrained(config.encoder)
         model = AutoModelForSequenceClassification.from_pretrained(
@@ -329,6 +399,7 @@ def load_encoder(config: Model) -> tuple[PreTrainedTokenizerBase, PreTrainedMode
             id2label={label.id: str(label) for label in LABELS},
             label2id={str(label): label.id for label in LABELS},
             dtype=torch.float32,
+            ignore_mismatched_sizes=True,  # a classifier of other labels: its head is left behind
         )
     except (OSError, ValueError) as error:
         raise ConfigError(
@@ -409,7 +480,6 @@ def _write_checkpoint(
 ) -> None:
     gold = np.array([example.label.id for example in corpus.validation])
     predicted = logits.argmax(axis=1)
-    is_news = np.array([example.source != AUTHORED_SOURCE for example in corpus.validation])
     temperature = fit_temperature(logits, gold)
     scores = softmax(logits / np.float32(temperature))
     threshold = fit_secondary_threshold(
@@ -422,7 +492,10 @@ def _write_checkpoint(
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     write_atomically(folder / WEIGHTS_FILE, lambda path: save_file(tensors, path, {"format": "pt"}))
     write_text_atomically(folder / CONFIG_FILE, model.config.to_json_string(use_diff=False))
-    write_text_atomically(folder / TOKENIZER_FILE, tokenizer.backend_tokenizer.to_str())  # type: ignore[attr-defined]
+    backend: Any = tokenizer.backend_tokenizer  # type: ignore[attr-defined]
+    backend.no_truncation()  # which fine-tuning turned on; inference cuts by the checkpoint's facts
+    backend.no_padding()
+    write_text_atomically(folder / TOKENIZER_FILE, backend.to_str())
     write_facts(
         folder,
         name=recipe.model.name,
@@ -439,11 +512,6 @@ def _write_checkpoint(
                 "soft": len(corpus.soft_texts),
             },
             "validation_macro_f1": macro_f1(gold, predicted),
-            # How the model errs, rows by true label: what shares in a corpus are corrected with.
-            "validation_confusion": {
-                name: confusion(gold[rows], predicted[rows]).tolist()
-                for name, rows in (("news", is_news), ("authored", ~is_news))
-            },
             "libraries": {name: version(name) for name in ("torch", "transformers", "tokenizers")},
         },
     )

@@ -334,7 +334,10 @@ def _tokenizer(config: PretrainConfig, path: Path) -> tokenizers.Tokenizer:
         if not source.is_file():
             raise ConfigError(f"start {config.start}: found no {source.name}; expected a checkpoint folder")
         write_atomically(path, lambda temporary: shutil.copyfile(source, temporary))
-    return tokenizers.Tokenizer.from_file(str(path))
+    tokenizer = tokenizers.Tokenizer.from_file(str(path))
+    tokenizer.no_truncation()  # a fine-tuned checkpoint's may cut: documents would end at their first lines
+    tokenizer.no_padding()
+    return tokenizer
 
 
 def _load_encoder(encoder: ModernBertModel, folder: Path) -> None:

@@ -20,7 +20,8 @@ class Model:
     encoder: str
     name: str  # of the checkpoint that comes out
     max_length: int = 128  # tokens with the special ones; 99.5% of the labelled sentences are shorter
-    dropout: float = 0.1
+    dropout: float = 0.1  # of the dropout layers that the encoder has
+    licence: str = "other"  # of the encoder's weights, for the model card
 
     def __post_init__(self) -> None:
         if self.max_length < 8:
@@ -34,7 +35,7 @@ class Data:
     """Which sentences are learned: the authored ones, those rebuilt in `news`, and `soft`, a JSONL file of
     further texts with the `scores` that a teacher gave them (`distil.py`), each weighed by `soft_weight`.
     `respelled` is the share of training sentences that are read in another press's spelling (`spelling.py`);
-    `limit` takes each n-th labelled sentence until there are so many of a split, for trial runs."""
+    `limit` bounds the labelled sentences of each split, taken at even distances, for trial runs."""
 
     news: Path = data.NEWS
     respelled: float = 0.0
@@ -43,6 +44,8 @@ class Data:
     soft_weight: float = 1.0
 
     def __post_init__(self) -> None:
+        if not self.soft_weight > 0:
+            raise ConfigError(f"data.soft_weight is {self.soft_weight}; expected more than 0")
         if not 0 <= self.respelled <= 1:
             raise ConfigError(f"data.respelled is {self.respelled}; expected a share from 0 to 1")
         if self.limit is not None and self.limit < 1:
@@ -74,6 +77,10 @@ class Objective:
             raise ConfigError(f"objective.label_smoothing is {self.label_smoothing}; expected 0 to under 1")
         if (self.loss == "focal") != (self.focal_gamma is not None):
             raise ConfigError("objective.focal_gamma goes with objective.loss = 'focal', and only with it")
+        if self.focal_gamma is not None and not self.focal_gamma >= 1:
+            raise ConfigError(
+                f"objective.focal_gamma is {self.focal_gamma}; expected 1 or more, for the slope to be finite"
+            )
 
 
 @dataclass(frozen=True)
@@ -97,10 +104,12 @@ class Optimizer:
 
     def __post_init__(self) -> None:
         for name in ("learning_rate", "epochs", "batch_size", "layer_decay", "clip_norm"):
-            if getattr(self, name) <= 0:
+            if not getattr(self, name) > 0:  # which catches nan, too
                 raise ConfigError(f"optimizer.{name} is {getattr(self, name)}; expected more than 0")
         if not 0 <= self.warmup_share < 1:
             raise ConfigError(f"optimizer.warmup_share is {self.warmup_share}; expected 0 to under 1")
+        if not self.weight_decay >= 0:
+            raise ConfigError(f"optimizer.weight_decay is {self.weight_decay}; expected 0 or more")
         for name in ("micro_batch_size", "patience"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ConfigError(f"optimizer.{name} is {value}; expected 1 or more, or leave it out")
@@ -131,6 +140,10 @@ class Speed:
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     compile: bool = False  # pays off on a GPU after a minute or two of compiling
     loader_workers: int = 0  # processes that collate batches ahead
+
+    def __post_init__(self) -> None:
+        if self.loader_workers < 0:
+            raise ConfigError(f"speed.loader_workers is {self.loader_workers}; expected 0 or more")
 
 
 @dataclass(frozen=True)
@@ -174,8 +187,8 @@ class Recipe:
     search: Search | None = None
 
     def __post_init__(self) -> None:
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise ConfigError(f"seeds is {list(self.seeds)}; expected one or more, each once")
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
+            raise ConfigError(f"seeds is {list(self.seeds)}; expected one or more, each once, from 0")
         for key, bounds in (self.search.ranges if self.search else {}).items():
             for value in (bounds.low, bounds.high):  # a range whose ends cannot be run is refused now
                 with_value(dataclasses.replace(self, search=None), key, value)

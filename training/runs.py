@@ -17,17 +17,27 @@ from tasrih.files import write_text_atomically
 _LIBRARIES = ("accelerate", "datasets", "numpy", "tokenizers", "torch", "transformers")
 
 
-def claim(folder: Path, config: Any, free: tuple[str, ...] = ()) -> None:
-    """Keep `folder` to one configuration, but for the keys in `free`, as "schedule.tokens".
+def claim(
+    folder: Path, config: Any, free: tuple[str, ...] = (), *, begun: bool = True, data: str | None = None
+) -> None:
+    """Keep `folder` to one configuration, but for the keys in `free`, as "schedule.tokens", and to one
+    `data`, a hash.
 
-    What two configurations leave in one folder would mix unseen. Raises `ConfigError`.
+    What two of them leave in one folder would mix unseen. A run that has not `begun`, which has left nothing
+    yet, may be given another configuration. Raises `ConfigError`.
     """
     path = folder / "config.json"
     facts = json.loads(json.dumps(to_table(config), default=str))
-    if path.exists() and _without(json.loads(path.read_text(encoding="utf-8")), free) != _without(
-        facts, free
+    if data is not None:
+        facts["data_sha256"] = data
+    if (
+        begun
+        and path.exists()
+        and _without(json.loads(path.read_text(encoding="utf-8")), free) != _without(facts, free)
     ):
-        raise ConfigError(f"{path} holds another configuration; take another --output or delete the folder")
+        raise ConfigError(
+            f"{path} holds another configuration, or other data; take another --output or delete the folder"
+        )
     write_json(path, facts)
 
 

@@ -2,9 +2,10 @@
 
 A trial is a run with the configuration's seeds; what counts is their mean macro-F1 on the validation split.
 Trials lie in a SQLite file in the run folder: a search that was killed goes on with the next trial, and
-several processes on one machine may work on the same search.
+several processes on one machine may work on the same search. Of a trial its values, scores and logs are kept.
 """
 
+import shutil
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -39,7 +40,11 @@ def search(recipe: Recipe, output: Path) -> str:
             suggest: Any = trial.suggest_int if kind is int else trial.suggest_float
             value = suggest(key, kind(bounds.low), kind(bounds.high), log=bounds.log)
             candidate = with_value(candidate, key, value)
-        scores = run_seeds(candidate, corpus, output / f"trial-{trial.number}")
+        folder = output / f"trial-{trial.number}"
+        scores = run_seeds(candidate, corpus, folder)
+        for seed in recipe.seeds:  # gigabytes each with a large encoder
+            for name in ("trainer", "best", "checkpoint"):
+                shutil.rmtree(folder / f"seed-{seed}" / name, ignore_errors=True)
         trial.set_user_attr("scores", {str(seed): score for seed, score in scores.items()})
         return mean(scores.values())
 
@@ -49,10 +54,10 @@ def search(recipe: Recipe, output: Path) -> str:
         direction="maximize",
         load_if_exists=True,
     )
-    # A sampler draws the same from the same seed: one that begins in the middle needs another.
-    study.sampler = optuna.samplers.TPESampler(seed=recipe.seeds[0] + len(study.trials))
-    done = [trial for trial in study.trials if trial.state == optuna.trial.TrialState.COMPLETE]
-    study.optimize(objective, n_trials=max(0, recipe.search.trials - len(done)))
+    # The sampler has no seed: processes side by side, or one that goes on, would draw the same values again.
+    limit = optuna.study.MaxTrialsCallback(recipe.search.trials, states=(optuna.trial.TrialState.COMPLETE,))
+    if len(study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))) < recipe.search.trials:
+        study.optimize(objective, callbacks=[limit])
     trials = [
         {"number": trial.number, "macro_f1": trial.value, "values": trial.params, **trial.user_attrs}
         for trial in study.trials

@@ -35,10 +35,10 @@ import evaluation
 import runs
 from config import ConfigError, load
 from data import DataError
-from finetune import HISTORY_FILE, Corpus, fine_tune, gather
+from finetune import HISTORY_FILE, Corpus, fine_tune, fingerprint, gather
 from recipe import Recipe
 from tasrih import CheckpointError
-from tasrih.checkpoint import FACTS_FILE
+from tasrih.checkpoint import FACTS_FILE, WEIGHTS_FILE, Checkpoint
 from tasrih.files import write_atomically
 
 
@@ -50,8 +50,10 @@ def train(recipe: Recipe, output: Path) -> Path:
     corpus = gather(recipe, data.load(recipe.data.news))
     state = PartialState()
     if state.is_main_process:
-        runs.claim(output, recipe)
-        runs.write_json(output / "environment.json", runs.environment())
+        begun = any(output.glob("seed-*/trainer/checkpoint-*")) or any(output.glob("seed-*/checkpoint"))
+        runs.claim(output, recipe, begun=begun, data=fingerprint(corpus))
+        if not begun:
+            runs.write_json(output / "environment.json", runs.environment())
     state.wait_for_everyone()
     scores = run_seeds(recipe, corpus, output)
     checkpoint = output / "checkpoint"
@@ -83,9 +85,18 @@ def summary(scores: dict[int, float]) -> dict[str, Any]:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy a checkpoint, its facts last: a folder without them is no checkpoint yet."""
+    """Copy a checkpoint, its facts last: a folder without them is no checkpoint yet.
+
+    One that holds these weights already is left as it is, with what was exported into it since.
+    """
+    try:
+        if Checkpoint.read(target).files[WEIGHTS_FILE] == Checkpoint.read(source).files[WEIGHTS_FILE]:
+            return
+    except (CheckpointError, KeyError):
+        pass
     target.mkdir(parents=True, exist_ok=True)
-    (target / FACTS_FILE).unlink(missing_ok=True)
+    for name in (FACTS_FILE, card.CARD_FILE):
+        (target / name).unlink(missing_ok=True)
     for path in sorted(source.iterdir(), key=lambda path: path.name == FACTS_FILE):
         write_atomically(target / path.name, lambda temporary, path=path: shutil.copyfile(path, temporary))
 
@@ -127,9 +138,12 @@ def main(argv: list[str] | None = None) -> None:
             return
         folder = train(recipe, arguments.output)
         if PartialState().is_main_process:
-            settings = evaluation.Settings(baseline=False, news=recipe.data.news)
-            report = evaluation.evaluate(str(folder), "validation", arguments.output / "evaluation", settings)
-            card.write(folder, report, arguments.push_to_hub)
+            if not (folder / card.CARD_FILE).exists():
+                settings = evaluation.Settings(baseline=False, news=recipe.data.news)
+                report = evaluation.evaluate(
+                    str(folder), "validation", arguments.output / "evaluation", settings
+                )
+                card.write(folder, report, arguments.push_to_hub)
             if arguments.push_to_hub:
                 print(card.push(folder, arguments.push_to_hub), file=sys.stderr)
             print((arguments.output / "seeds.json").read_text(encoding="utf-8"), file=sys.stderr)

@@ -8,7 +8,9 @@ likelihood it never leaves 0 to 1, and with the uncertainty of matrix and counts
 (Ziegler and Czyż 2024, "Bayesian Quantification with Black-Box Estimators").
 
 It holds where sentences of one label are of the same kind in the corpus as among the labelled ones, and only
-the shares differ ("label shift"). A corpus of another register or time needs labelled sentences of its own.
+the shares differ ("label shift"). Labelled sentences that were picked by cue words, as most of this project's
+are, are harder than those of a newspaper, and would correct far too much: label some two hundred sentences
+drawn at random from the corpus itself.
 """
 
 from collections import Counter
@@ -20,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tasrih.labels import LABELS, Label
-from tasrih.predict import Prediction, default_classifier
+from tasrih.predict import Prediction
 
 Floats = NDArray[np.float64]
 
@@ -52,7 +54,7 @@ class Prevalence:
 
 def prevalence(
     predictions: Iterable[Prediction | Label | str],
-    confusion: ArrayLike | None = None,
+    confusion: ArrayLike,
     *,
     level: float = 0.95,
     draws: int = 1000,
@@ -60,13 +62,12 @@ def prevalence(
 ) -> Prevalence:
     """Return the corrected share of each act among `predictions`, with intervals.
 
-    `confusion` holds counts (4, 4) of labelled sentences that the model has not learned from, rows by true
-    label, in the order of `tasrih.LABELS`; without it, those that came with the model that ships, of news
-    sentences of its validation split. `draws` sample what matrix and shares could be, for the interval.
-    Raises `TypeError` for what is no prediction and `ValueError` where there is none, or where a label has
-    no labelled sentence.
+    `confusion` holds counts (4, 4) of labelled sentences of this kind of text that the model has not learned
+    from: rows by true label, columns by predicted label, in the order of `tasrih.LABELS`. `draws` sample what
+    matrix and shares could be, for the interval. Raises `TypeError` for what is no prediction and
+    `ValueError` where there is none, or where a label has no labelled sentence.
     """
-    counts = _counts(predictions)
+    counts = _counts(_labels(predictions))
     if not counts.any():
         raise ValueError("predictions: found none; expected those of one sentence or more")
     return _estimate(counts, _checked(confusion), level, draws, seed)
@@ -75,7 +76,7 @@ def prevalence(
 def prevalence_by(
     predictions: Iterable[Prediction | Label | str],
     groups: Iterable[Hashable],
-    confusion: ArrayLike | None = None,
+    confusion: ArrayLike,
     *,
     level: float = 0.95,
     draws: int = 1000,
@@ -86,30 +87,35 @@ def prevalence_by(
     `groups` gives each prediction's group: a source, a month. Raises as `prevalence` does, and `ValueError`
     where there are not as many groups as predictions.
     """
-    members: dict[Any, list[Prediction | Label | str]] = {}
-    for prediction, group in zip(predictions, groups, strict=True):
-        members.setdefault(group, []).append(prediction)
+    members: dict[Any, list[Label]] = {}
+    for label, group in zip(_labels(predictions), groups, strict=True):
+        members.setdefault(group, []).append(label)
+    if not members:
+        raise ValueError("predictions: found none; expected those of one sentence or more")
     matrix = _checked(confusion)
     return {group: _estimate(_counts(rows), matrix, level, draws, seed) for group, rows in members.items()}
 
 
-def _counts(predictions: Iterable[Prediction | Label | str]) -> Floats:
+def _labels(predictions: Iterable[Prediction | Label | str]) -> list[Label]:
     if isinstance(predictions, (str, bytes)):
         raise TypeError(f"predictions: found {type(predictions).__name__}, expected several predictions")
-    found: Counter[Label] = Counter()
+    labels: list[Label] = []
     for position, prediction in enumerate(predictions):
         try:
-            found[prediction.label if isinstance(prediction, Prediction) else Label(prediction)] += 1
+            labels.append(prediction.label if isinstance(prediction, Prediction) else Label(prediction))
         except ValueError:
             raise TypeError(
                 f"predictions[{position}]: found {prediction!r}, expected a Prediction, a Label or its name"
             ) from None
+    return labels
+
+
+def _counts(labels: list[Label]) -> Floats:
+    found = Counter(labels)
     return np.array([found[label] for label in LABELS], dtype=np.float64)
 
 
-def _checked(confusion: ArrayLike | None) -> Floats:
-    if confusion is None:
-        confusion = default_classifier().checkpoint.training["validation_confusion"]["news"]
+def _checked(confusion: ArrayLike) -> Floats:
     matrix = np.asarray(confusion, dtype=np.float64)
     if matrix.shape != (len(LABELS),) * 2 or not np.isfinite(matrix).all() or (matrix < 0).any():
         raise ValueError(
