@@ -132,7 +132,9 @@ def test_killed_three_times_a_run_ends_with_the_same_weights(
 
 
 def test_a_run_folder_keeps_to_its_configuration(config_file: Path, unbroken: Path) -> None:
-    with pytest.raises(ConfigError, match="holds another configuration; take another --output"):
+    with pytest.raises(
+        ConfigError, match="holds another configuration, or other data; take another --output"
+    ):
         train.train(load(Recipe, config_file, ["optimizer.epochs=4"]), unbroken)
 
 
@@ -154,7 +156,7 @@ def test_before_anything_is_trained_a_folder_takes_another_configuration(
     config_file: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match="neither a checkpoint folder"):
-        train.train(load(Recipe, config_file, ["model.encoder=nowhere"]), tmp_path)
+        train.train(load(Recipe, config_file, [f"model.encoder={tmp_path}/nowhere"]), tmp_path)
     assert train.train(load(Recipe, config_file, ["optimizer.epochs=1"]), tmp_path).is_dir()
 
 
@@ -315,7 +317,7 @@ def test_no_network_is_one_clear_line(tmp_path: Path) -> None:
     config = ROOT / "configs/arabertv02-base.toml"
     done = from_hub(address, tmp_path / "home", config, "--output", tmp_path / "run")
     assert done.returncode == 2
-    assert time.monotonic() - start < 120  # no hang
+    assert time.monotonic() - start < 60  # no hang: the hub is asked five times, then it is given up
     last = done.stderr.splitlines()[-1]
     assert (
         "'aubmindlab/bert-base-arabertv02': neither a checkpoint folder here nor to be had from the hub"

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.tensorboard import SummaryWriter
 from transformers import (
+    AutoConfig,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     DataCollatorWithPadding,
@@ -392,6 +393,9 @@ def load_encoder(config: Model) -> tuple[PreTrainedTokenizerBase, PreTrainedMode
     The head for the four labels is new, but for a checkpoint that was fine-tuned for them already.
     """
     try:
+        AutoConfig.from_pretrained(
+            config.encoder
+        )  # first: without a network the others try long, and each anew
         tokenizer = AutoTokenizer.from_pretrained(config.encoder)
         model = AutoModelForSequenceClassification.from_pretrained(
             config.encoder,
