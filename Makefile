@@ -1,6 +1,6 @@
 # make demo   tags examples/article.txt; needs Python 3.11 or newer and a package registry, no GPU, no hub
 # make test   lint, types and tests
-# make bench  speed beside transformers.pipeline, written to bench.json
+# make bench  speed beside transformers.pipeline, written to benchmarks/inference.json
 # Each sets itself up in .venv on first use.
 
 PYTHON ?= python3
@@ -27,7 +27,7 @@ lint: .venv/dev.stamp
 	$(BIN)/pyright
 
 bench: .venv/dev.stamp
-	$(BIN)/python training/bench.py --output bench.json
+	$(BIN)/python training/bench.py --output benchmarks/inference.json
 
 wheel: .venv/dev.stamp
 	$(BIN)/python -m hatchling build -t wheel

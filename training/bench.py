@@ -1,6 +1,6 @@
 """Measure the shipped model's speed beside `transformers.pipeline`, in one run on the same sentences.
 
-    python training/bench.py --output bench.json
+    python training/bench.py --output benchmarks/inference.json
 
 Reported: sentences a second in bulk and one at a time, latency, memory, the start of a fresh process to its
 first answer; `transformers.pipeline` on the same compact checkpoint in float32, and on a model of
@@ -249,7 +249,7 @@ def table(report: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure speed beside transformers.pipeline.")
-    parser.add_argument("--output", type=Path, default=Path("bench.json"))
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/inference.json"))
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         report = run(Path(folder))

@@ -1,6 +1,6 @@
 """Measure fine-tuning: this project's settings beside a plain `Trainer`, in one run on the same sentences.
 
-    python training/bench_train.py --output bench_train.json
+    python training/bench_train.py --output benchmarks/training.json
 
 An encoder of AraBERT-base's shape with random weights learns the training sentences at hand, in their real
 lengths: once as transformers' tutorials do it (float32, every sentence padded to 128 tokens), once as
@@ -240,7 +240,7 @@ def run(shape: str, batch_size: int, steps: int) -> dict[str, Any]:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Measure fine-tuning beside a plain Trainer.")
-    parser.add_argument("--output", type=Path, default=Path("bench_train.json"))
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/training.json"))
     parser.add_argument("--shape", choices=list(SHAPES), default="base")
     gpu = torch.cuda.is_available()
     # A GPU is busy only with tens of thousands of tokens at once.
