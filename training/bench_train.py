@@ -42,7 +42,7 @@ from tasrih.labels import LABELS
 from tasrih.predict import shipped_model
 
 MAX_LENGTH = 128
-SHAPES = {
+SHAPES: dict[str, dict[str, Any]] = {
     # AraBERT v0.2 base: 12 layers, 768 wide, 64,000 tokens.
     "base": {"vocab_size": 64_000},
     "tiny": {

@@ -378,7 +378,8 @@ def _stopped_early(checkpoint: Path, patience: int | None) -> TrainerState | Non
     The trainer itself forgets that on resuming, and would go on.
     """
     state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
-    callback = state.stateful_callbacks.get("EarlyStoppingCallback", {})
+    callbacks: Any = state.stateful_callbacks  # a dictionary by class name, once it was written and read
+    callback = (callbacks or {}).get("EarlyStoppingCallback", {})
     waited = callback.get("attributes", {}).get("early_stopping_patience_counter", 0)
     return state if patience is not None and waited >= patience else None
 
