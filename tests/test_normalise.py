@@ -220,7 +220,8 @@ def seconds(unit: str, length: int) -> float:
 @pytest.mark.parametrize("unit", HOSTILE.values(), ids=HOSTILE.keys())
 def test_time_grows_with_length_alone(unit: str) -> None:
     seconds(unit, 100)  # compiles, imports
-    assert seconds(unit, 400_000) < 10 * max(seconds(unit, 100_000), 0.02)
+    # Linear is 4; a machine that was busy for a moment gets another chance.
+    assert any(seconds(unit, 400_000) < 10 * max(seconds(unit, 100_000), 0.02) for _ in range(3))
     assert seconds(unit, 1_000_000) < 5
 
 

@@ -377,5 +377,5 @@ def test_time_grows_with_length_alone(unit: str) -> None:
         assert sum(len(sentence.text) for sentence in sentences) <= length
         return elapsed
 
-    # Linear is 4; a machine that was busy for a moment gets another chance, a quadratic splitter fails them all.
+    # Linear is 4. A machine that was busy for a moment gets another chance; a quadratic splitter fails all.
     assert any(seconds(400_000) < 10 * max(seconds(100_000), 0.02) for _ in range(3))
