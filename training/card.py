@@ -65,7 +65,7 @@ def render(checkpoint: Checkpoint, report: dict[str, Any], repository: str | Non
         "\n".join(front),
         f"# {checkpoint.name}",
         "Tags a sentence of Arabic news as accusation, denial, regret or factual report: an encoder "
-        f"(`{encoder}`) fine-tuned with [tasrih](https://pypi.org/project/tasrih/)'s training script.",
+        f"(`{encoder}`) fine-tuned with tasrih's training script.",
         "```python\nfrom tasrih import Classifier\n\n"
         f'classifier = Classifier.load("{repository or "this folder"}")\n'
         'classifier.classify("نفت الوزارة صحة ما تداولته مواقع التواصل")\n```',
