@@ -13,7 +13,6 @@ appendix B). The weights are random because speed does not depend on what they a
 import argparse
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -214,7 +213,7 @@ def run(shape: str, batch_size: int, steps: int) -> dict[str, Any]:
             DataCollatorWithPadding(tokenizer, padding="max_length", max_length=MAX_LENGTH), steps,
         ),
         "tasrih": measure(
-            True, replace(recipe, speed=recipe.speed), shape, dataset,
+            True, recipe, shape, dataset,
             DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8 if gpu else None), steps,
         ),
     }  # fmt: skip
