@@ -13,11 +13,11 @@ from transformers import AutoModel, AutoTokenizer
 import corpus
 import pretrain
 from config import ConfigError
-from pretrain import Batches, Objective, PretrainConfig, Schedule, Shape, Tokenizer, train
+from pretrain import Batches, Objective, PretrainConfig, Schedule, Shape, Tokenizer, in_time, train
 from tasrih.normalise import normalise
 
 CPU = torch.device("cpu")
-SHAPE = Shape(32, 2, 2, 48, generator_hidden_size=16, generator_layers=1, generator_heads=1)
+SHAPE, GENERATOR = Shape(32, 2, 2, 48), Shape(16, 1, 1, 32)
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +37,7 @@ def configuration(
         corpus=text_file,
         seed=5,
         shape=SHAPE,
+        generator=GENERATOR,
         tokenizer=Tokenizer(600),
         schedule=Schedule(tokens, 512, 5e-3, warmup_tokens=1024, length=32, decay_length=64, **schedule),  # type: ignore[arg-type]
         objective=Objective(kind, 0.15),
@@ -125,6 +126,19 @@ def test_rates_rise_hold_and_fall_to_zero() -> None:
     assert (schedule.length_at(79), schedule.length_at(80)) == (64, 128)
 
 
+def test_a_run_that_must_end_in_time_lets_the_rate_fall_before(text_file: Path, tmp_path: Path) -> None:
+    schedule = Schedule(100 * 512, 512, 1.0, warmup_tokens=512, decay_share=0.5)
+    assert in_time(schedule, 20, 0.4) is schedule
+    shorter = in_time(schedule, 20, 0.5)  # half of the time is over: the other half is for the decay
+    assert (shorter.steps, shorter.decay_start) == (40, 20)
+    assert in_time(shorter, 30, 0.9) is shorter
+    assert in_time(shorter, 30, 1.0).steps == 30
+    assert in_time(schedule, 60, 0.5) is schedule  # it decays by its tokens already
+    train(configuration(text_file, "mlm", tokens=10_000 * 512), tmp_path, CPU, seconds=1e-6)
+    assert (tmp_path / "encoder" / "model.safetensors").exists()
+    assert json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])["step"] == 100
+
+
 def test_an_epoch_reads_every_block_once() -> None:
     stream = np.arange(1, 1000, dtype=np.uint16)
     batches = Batches(stream, cls_id=0, batch_tokens=64, seed=1)
@@ -158,7 +172,7 @@ def test_impossible_shapes_are_refused() -> None:
 
 def further(text_file: Path, start: Path, **changes: object) -> PretrainConfig:
     config = configuration(text_file, tokens=2 * 512)
-    return replace(config, tokenizer=None, skip_gram_epochs=0, start=start, **changes)
+    return replace(config, tokenizer=None, shape=None, skip_gram_epochs=0, start=start, **changes)
 
 
 def test_a_run_may_start_from_a_checkpoint_and_its_tokenizer(
@@ -183,14 +197,21 @@ def test_a_run_may_start_from_a_checkpoint_and_its_tokenizer(
         torch.testing.assert_close(tensor, started[f"model.{name}"])
 
 
-def test_a_start_of_another_shape_or_beside_a_tokenizer_is_refused(
+def test_a_start_that_does_not_fit_or_stands_beside_a_tokenizer_is_refused(
     text_file: Path, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match="not an encoder of this"):
-        train(further(text_file, tiny_checkpoint, shape=Shape(16, 2, 2, 48, 16, 1, 1)), tmp_path / "a", CPU)
+    broken = tmp_path / "broken"
+    shutil.copytree(tiny_checkpoint, broken)
+    (broken / "config.json").write_text("{}")
+    with pytest.raises(ConfigError, match="not a transformers checkpoint"):
+        train(further(text_file, broken), tmp_path / "a", CPU)
+    long = Schedule(2 * 1024, 1024, 1e-3, length=1024, decay_length=1024)
+    with pytest.raises(ConfigError, match=r"decay_length is 1024; .* reads 512 tokens at most"):
+        train(further(text_file, tiny_checkpoint, schedule=long), tmp_path / "c", CPU)
     with pytest.raises(ConfigError, match=r"found no tokenizer.json; expected a checkpoint folder"):
         train(further(text_file, tmp_path / "absent"), tmp_path / "b", CPU)
-    with pytest.raises(ConfigError, match="either"):
-        replace(configuration(text_file), start=tiny_checkpoint)
+    for changes in ({"start": tiny_checkpoint}, {"shape": None}, {"tokenizer": None}):
+        with pytest.raises(ConfigError, match="either"):
+            replace(configuration(text_file), **changes)
     with pytest.raises(ConfigError, match="leave skip_gram_epochs out"):
         replace(further(text_file, tiny_checkpoint), skip_gram_epochs=1)

@@ -20,6 +20,7 @@ from tasrih.normalise import EMAIL_TOKEN, MENTION_TOKEN, URL_TOKEN, normalise
 # AraBERT's tokenizer begins with the same five and knows the same three placeholders.
 PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL_TOKENS = [PAD, UNK, CLS, SEP, MASK, URL_TOKEN, EMAIL_TOKEN, MENTION_TOKEN]
+XLM_R_NAMES = {PAD: "<pad>", UNK: "<unk>", CLS: "<s>", SEP: "</s>", MASK: "<mask>"}
 
 _DOCUMENTS_PER_CALL = 256  # enough to keep the tokenizer's threads busy, little enough to show progress
 
@@ -65,8 +66,13 @@ def train_tokenizer(corpus: Path, vocabulary_size: int, every: int, output: Path
 
 
 def special_ids(tokenizer: Tokenizer) -> dict[str, int]:
-    """Return the ids of the special tokens. Raises `ValueError` where the tokenizer lacks one."""
+    """Return the ids of the special tokens by BERT's names for them, for a tokenizer of XLM-R's kind as well.
+
+    Raises `ValueError` where the tokenizer lacks one.
+    """
     ids = {token: tokenizer.token_to_id(token) for token in SPECIAL_TOKENS}
+    if tokenizer.token_to_id(XLM_R_NAMES[CLS]) is not None:
+        ids = {token: tokenizer.token_to_id(name) for token, name in XLM_R_NAMES.items()}
     found = {token: id for token, id in ids.items() if id is not None}
     if len(found) < len(ids):
         raise ValueError(

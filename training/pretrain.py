@@ -4,8 +4,9 @@
 
 Steps, each kept in the run folder and skipped when it is there: tokenizer, token stream, skip-gram
 vectors, encoder. A run that was killed goes on from its last checkpoint with the same batches in the same
-order. What comes out, `OUTPUT/encoder`, is an ordinary transformers checkpoint (ModernBERT's shape: rotary
-positions, pre-norm, gated units) that `training/train.py` fine-tunes like any other.
+order. What comes out, `OUTPUT/encoder`, is an ordinary transformers checkpoint that `training/train.py`
+fine-tunes like any other: one of ModernBERT's shape (rotary positions, pre-norm, gated units), or, where the
+configuration names a `start`, that encoder trained further, be it BERT, AraBERT or another.
 
 Objectives: `mlm` predicts masked tokens (Devlin et al. 2019). `rtd` trains a small generator to do that,
 puts its guesses into the text, and lets the encoder tell which tokens were replaced (ELECTRA, Clark et al.
@@ -18,7 +19,7 @@ import json
 import math
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,16 +28,16 @@ import tokenizers
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
-from transformers import ModernBertConfig, ModernBertModel, PreTrainedTokenizerFast
+from transformers import AutoModel, ModernBertConfig, ModernBertModel, PreTrainedTokenizerFast
 
 import corpus
 import runs
 from config import ConfigError, load
-from tasrih.checkpoint import TOKENIZER_FILE, WEIGHTS_FILE
+from tasrih.checkpoint import TOKENIZER_FILE
 from tasrih.files import write_atomically
 
 LATEST, CONSTANT = "state.pt", "state-constant-rate.pt"
@@ -44,25 +45,17 @@ LATEST, CONSTANT = "state.pt", "state-constant-rate.pt"
 
 @dataclass(frozen=True)
 class Shape:
-    """The encoder's shape, and the generator's where there is one."""
+    """The shape of an encoder, or of the generator beside it."""
 
     hidden_size: int
     layers: int
     heads: int
     intermediate_size: int
-    generator_hidden_size: int = 128
-    generator_layers: int = 2
-    generator_heads: int = 2
 
     def __post_init__(self) -> None:
-        for width, heads in (
-            (self.hidden_size, self.heads),
-            (self.generator_hidden_size, self.generator_heads),
-        ):
-            if width % heads or (width // heads) % 2:
-                raise ConfigError(
-                    f"width {width} over {heads} heads; rotary positions need an even whole number"
-                )
+        width, heads = self.hidden_size, self.heads
+        if width % heads or (width // heads) % 2:
+            raise ConfigError(f"width {width} over {heads} heads; rotary positions need an even whole number")
 
 
 @dataclass(frozen=True)
@@ -126,15 +119,17 @@ class Objective:
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """What a run needs. Its first weights are random but for skip-gram embeddings, or, with `start`, those of
-    a checkpoint that was pre-trained before, whose tokenizer is taken over, too.
+    """What a run needs: `shape` and `tokenizer` for an encoder whose first weights are random but for
+    skip-gram embeddings; or `start`, a folder with a transformers checkpoint, fine-tuned or not, whose
+    encoder and tokenizer are taken over.
     """
 
     corpus: Path
     seed: int
-    shape: Shape
     schedule: Schedule
     objective: Objective
+    shape: Shape | None = None
+    generator: Shape = Shape(128, 2, 2, 256)  # of the objective "rtd"
     tokenizer: Tokenizer | None = None
     start: Path | None = None
     skip_gram_epochs: int = 0  # 0: random initial embeddings
@@ -142,8 +137,10 @@ class PretrainConfig:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        if (self.tokenizer is None) == (self.start is None):
-            raise ConfigError("expected either [tokenizer], to train one, or 'start', to take one over")
+        if not (self.tokenizer is None) == (self.shape is None) != (self.start is None):
+            raise ConfigError(
+                "expected either [tokenizer] and [shape], for a new encoder, or 'start', to take one over"
+            )
         if self.start is not None and self.skip_gram_epochs:
             raise ConfigError("'start' brings embeddings along; leave skip_gram_epochs out")
 
@@ -164,50 +161,47 @@ class LanguageModelHead(nn.Module):
 class Pretrainer(nn.Module):
     """The encoder with the heads, and the generator, that only pre-training needs."""
 
+    fixed: Tensor
+
     def __init__(self, config: PretrainConfig, vocabulary: int, special: dict[str, int]) -> None:
         super().__init__()
-        shape = config.shape
         self.objective = config.objective
-        self.special_count = len(corpus.SPECIAL_TOKENS)
         self.mask_id = special[corpus.MASK]
-        self.encoder = ModernBertModel(
-            encoder_config(shape, vocabulary, config.schedule.decay_length, special)
-        )
-        self.head = LanguageModelHead(shape.hidden_size, shape.hidden_size, vocabulary)
+        fixed = torch.zeros(vocabulary, dtype=torch.bool)
+        fixed[list(special.values())] = True
+        self.register_buffer("fixed", fixed, persistent=False)
+        length = config.schedule.decay_length
+        if config.shape is not None:
+            self.encoder: Any = ModernBertModel(encoder_config(config.shape, vocabulary, length, special))
+        else:
+            self.encoder = _load_encoder(config.start, vocabulary, length)
+        width: int = self.embeddings.shape[1]
+        self.head = LanguageModelHead(width, width, vocabulary)
         if self.objective.kind == "rtd":
-            small = Shape(
-                shape.generator_hidden_size,
-                shape.generator_layers,
-                shape.generator_heads,
-                2 * shape.generator_hidden_size,
-            )
+            small = config.generator
             # The generator reads the encoder's embeddings through a projection; its own table stays tiny.
-            self.generator = ModernBertModel(encoder_config(small, 8, config.schedule.decay_length, special))
+            self.generator = ModernBertModel(encoder_config(small, 8, length, dict.fromkeys(special, 0)))
             self.generator.embeddings.tok_embeddings.requires_grad_(False)
-            self.generator_in = nn.Linear(shape.hidden_size, shape.generator_hidden_size)
-            self.generator_head = LanguageModelHead(
-                shape.generator_hidden_size, shape.hidden_size, vocabulary
-            )
-            self.replaced_head = nn.Sequential(
-                nn.Linear(shape.hidden_size, shape.hidden_size), nn.GELU(), nn.Linear(shape.hidden_size, 1)
-            )
+            self.generator_in = nn.Linear(width, small.hidden_size)
+            self.generator_head = LanguageModelHead(small.hidden_size, width, vocabulary)
+            self.replaced_head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 1))
 
     @property
     def embeddings(self) -> Tensor:
-        return self.encoder.embeddings.tok_embeddings.weight
+        return self.encoder.get_input_embeddings().weight
 
     def forward(self, ids: Tensor, noise: Tensor) -> dict[str, Tensor]:
         """Return the losses for `ids` (B, T); `noise` (B, T), uniform in [0, 1), chooses the positions."""
         count = max(1, round(self.objective.rate * ids.shape[1]))
         # A fixed number of positions a row keeps the shapes the same from step to step.
-        chosen = noise.masked_fill(ids < self.special_count, -1.0).topk(count, dim=1).indices
+        chosen = noise.masked_fill(self.fixed[ids], -1.0).topk(count, dim=1).indices
         originals = ids.gather(1, chosen)
         masked = ids.scatter(1, chosen, self.mask_id)
         if self.objective.kind == "mlm":
             return {
                 "mlm": self._predict(self.encoder(masked).last_hidden_state, chosen, originals, self.head)
             }
-        inputs = self.generator_in(self.encoder.embeddings.tok_embeddings(masked))
+        inputs = self.generator_in(F.embedding(masked, self.embeddings))
         guesses = _at(self.generator(inputs_embeds=inputs).last_hidden_state, chosen)
         logits = self.generator_head(guesses, self.embeddings).float()
         losses = {"generator": F.cross_entropy(logits.flatten(0, 1), originals.flatten())}
@@ -261,7 +255,8 @@ class Batches:
     """
 
     def __init__(self, stream: NDArray[np.uint16], cls_id: int, batch_tokens: int, seed: int) -> None:
-        self.stream, self.cls_id, self.batch_tokens, self.seed = stream, cls_id, batch_tokens, seed
+        self.stream = np.asarray(stream)
+        self.cls_id, self.batch_tokens, self.seed = cls_id, batch_tokens, seed
         self._epoch: tuple[int, int] | None = None
         self._starts: NDArray[np.int64] = np.empty(0, dtype=np.int64)
 
@@ -270,23 +265,26 @@ class Batches:
         rows, body = self.batch_tokens // length, length - 1
         blocks = (len(self.stream) - body) // body
         first = tokens_seen // length
-        picks = []
-        for row in range(first, first + rows):
-            epoch, index = divmod(row, blocks)
+        ids = np.empty((rows, length), dtype=np.int64)
+        ids[:, 0] = self.cls_id
+        done = 0
+        while done < rows:
+            epoch, index = divmod(first + done, blocks)
             if self._epoch != (epoch, length):
                 rng = np.random.default_rng([self.seed, epoch, length])
                 self._starts = rng.permutation(blocks) * body + rng.integers(body)
                 self._epoch = (epoch, length)
-            start = self._starts[index]
-            picks.append(self.stream[start : start + body])
-        ids = np.empty((rows, length), dtype=np.int64)
-        ids[:, 0] = self.cls_id
-        ids[:, 1:] = np.stack(picks)
+            starts = self._starts[index : index + rows - done]
+            ids[done : done + len(starts), 1:] = self.stream[starts[:, None] + np.arange(body)]
+            done += len(starts)
         return ids
 
 
-def train(config: PretrainConfig, output: Path, device: torch.device) -> None:
-    """Run all steps; what comes out lies in `output / "encoder"`."""
+def train(config: PretrainConfig, output: Path, device: torch.device, seconds: float | None = None) -> None:
+    """Run all steps; what comes out lies in `output / "encoder"`.
+
+    With `seconds`, the loop ends when they are over at the latest, its rate having fallen in time.
+    """
     # The run may be made longer; with anything else changed, files of two configurations would mix.
     runs.claim(output, config, free=("schedule.tokens",))
     tokenizer = _tokenizer(config, output / TOKENIZER_FILE)
@@ -306,8 +304,6 @@ def train(config: PretrainConfig, output: Path, device: torch.device) -> None:
         )
         with torch.no_grad():
             model.embeddings.copy_(torch.from_numpy(vectors))
-    if config.start is not None:
-        _load_encoder(model.encoder, config.start)
     model.to(device)
     optimizer = _optimizer(model, config.schedule.weight_decay)
     step = _resume(output, model, optimizer, config.schedule, device)
@@ -319,6 +315,7 @@ def train(config: PretrainConfig, output: Path, device: torch.device) -> None:
         output,
         step,
         device,
+        seconds,
     )
     _save_encoder(model, tokenizer, output / "encoder")
 
@@ -340,16 +337,23 @@ def _tokenizer(config: PretrainConfig, path: Path) -> tokenizers.Tokenizer:
     return tokenizer
 
 
-def _load_encoder(encoder: ModernBertModel, folder: Path) -> None:
-    """Give `encoder` the weights of a fine-tuned or pre-trained checkpoint in `folder`, without its head."""
+def _load_encoder(folder: Path | None, vocabulary: int, length: int) -> nn.Module:
+    """Return the encoder of a fine-tuned or pre-trained checkpoint in `folder`, without its head."""
     try:
-        weights = load_file(folder / WEIGHTS_FILE)
-        prefix = "model." if any(name.startswith("model.") for name in weights) else ""
-        encoder.load_state_dict(
-            {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}
+        encoder = AutoModel.from_pretrained(folder, dtype=torch.float32)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ConfigError(f"start {folder}: not a transformers checkpoint: {error}") from None
+    if encoder.config.vocab_size != vocabulary:
+        raise ConfigError(
+            f"start {folder}: found {encoder.config.vocab_size} embeddings, and {vocabulary} tokens in "
+            "tokenizer.json"
         )
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise ConfigError(f"start {folder}: not an encoder of this [shape]: {error}") from None
+    if encoder.config.max_position_embeddings < length:
+        raise ConfigError(
+            f"schedule.decay_length is {length}; {folder} reads {encoder.config.max_position_embeddings} "
+            "tokens at most"
+        )
+    return encoder
 
 
 def _loop(
@@ -360,19 +364,23 @@ def _loop(
     output: Path,
     step: int,
     device: torch.device,
+    seconds: float | None,
 ) -> None:
-    schedule = config.schedule
+    schedule, gpu = config.schedule, device.type == "cuda"
+    if gpu:
+        torch.set_float32_matmul_precision("high")
     forward = torch.compile(model, dynamic=False) if config.compile else model
     generator = torch.Generator(device=device)
-    saved, logged, window = time.monotonic(), time.monotonic(), 0
+    begun = saved = logged = time.monotonic()
+    window = 0
     with tqdm(total=schedule.steps, initial=step, unit=" steps", desc="pre-train", mininterval=5) as progress:
         while step < schedule.steps:
             if step == schedule.decay_start:
                 _save_state(output / CONSTANT, model, optimizer, step, schedule.decay_start)
             length = schedule.length_at(step)
-            ids = torch.from_numpy(batches.at(step * schedule.batch_tokens, length)).to(
-                device, non_blocking=True
-            )
+            ids = torch.from_numpy(batches.at(step * schedule.batch_tokens, length))
+            if gpu:  # pinned: from other memory the copy would wait for the step before
+                ids = ids.pin_memory().to(device, non_blocking=True)
             # Noise from the step's own seed: a resumed run masks what the unbroken one masks.
             generator.manual_seed(config.seed * 1_000_003 + step)
             torch.manual_seed(config.seed * 1_000_003 + step)
@@ -403,9 +411,27 @@ def _loop(
                     log.write(json.dumps(figures) + "\n")
                 progress.set_postfix(figures, refresh=False)
                 logged, window = now, 0
+                if seconds is not None:
+                    schedule = in_time(schedule, step, (now - begun) / seconds)
+                    progress.total = schedule.steps
             if time.monotonic() - saved > schedule.checkpoint_minutes * 60 or step == schedule.steps:
                 _save_state(output / LATEST, model, optimizer, step, schedule.decay_start)
                 saved = time.monotonic()
+
+
+def in_time(schedule: Schedule, step: int, elapsed: float) -> Schedule:
+    """Return `schedule`, shortened at `step` where `elapsed`, the share of the time that is over, asks it.
+
+    The decay begins when the time for the constant rate is over, takes as many steps as its share of them,
+    and ends early where they turn out slower.
+    """
+    if elapsed >= 1:
+        steps = step
+    elif step < schedule.decay_start and elapsed >= 1 - schedule.decay_share:
+        steps = round(step / (1 - schedule.decay_share))
+    else:
+        return schedule
+    return replace(schedule, tokens=min(steps, schedule.steps) * schedule.batch_tokens)
 
 
 def _optimizer(model: nn.Module, weight_decay: float) -> torch.optim.Optimizer:
@@ -447,17 +473,19 @@ def _resume(
 
 def _save_encoder(model: Pretrainer, tokenizer: Any, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    model.encoder.config.architectures = ["ModernBertModel"]
+    model.encoder.config.architectures = [type(model.encoder).__name__]
     model.encoder.config.save_pretrained(folder)
     weights = {name: value.detach().cpu().contiguous() for name, value in model.encoder.state_dict().items()}
     write_atomically(folder / "model.safetensors", lambda path: save_file(weights, path, {"format": "pt"}))
+    special = {id: token for token, id in tokenizer.get_vocab().items()}
+    names = {role: special[id] for role, id in corpus.special_ids(tokenizer).items()}
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        pad_token=corpus.PAD,
-        unk_token=corpus.UNK,
-        cls_token=corpus.CLS,
-        sep_token=corpus.SEP,
-        mask_token=corpus.MASK,
+        pad_token=names[corpus.PAD],
+        unk_token=names[corpus.UNK],
+        cls_token=names[corpus.CLS],
+        sep_token=names[corpus.SEP],
+        mask_token=names[corpus.MASK],
         model_input_names=["input_ids", "attention_mask"],
     ).save_pretrained(folder)
 
@@ -467,13 +495,14 @@ def main() -> None:
     parser.add_argument("config", type=Path)
     parser.add_argument("--output", type=Path, required=True, help="run folder; resumed where it exists")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
+    parser.add_argument("--seconds", type=float, help="end in time, with fewer tokens than configured")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments = parser.parse_args()
     try:
         config = load(PretrainConfig, arguments.config, arguments.overrides)
         if not config.corpus.is_file():
             raise ConfigError(f"corpus {config.corpus}: no such file; expected text, one document a line")
-        train(config, arguments.output, torch.device(arguments.device))
+        train(config, arguments.output, torch.device(arguments.device), arguments.seconds)
     except ConfigError as error:
         parser.error(str(error))
 
