@@ -21,9 +21,10 @@ import data
 from corpus import open_text
 from tasrih import CheckpointError, Classifier, Label
 from tasrih.files import write_text_atomically
+from tasrih.normalise import normalise
 from tasrih.predict import softmax
 
-PLAIN = 0.75  # averaged probability of a factual report beyond which a sentence counts as plain
+PLAIN = 0.9  # averaged probability of a factual report beyond which a sentence counts as plain
 
 
 def read_texts(path: Path) -> list[str]:
@@ -44,8 +45,8 @@ def main() -> None:
     try:
         texts = read_texts(arguments.texts)
         labelled = data.load()
-        known = {example.text for example in labelled}
-        texts = [text for text in texts if text not in known]
+        known = {normalise(example.text) for example in labelled}
+        texts = [text for text in texts if normalise(text) not in known]
         total = np.zeros((len(texts), len(Label)))
         if arguments.baseline:
             total += baseline.probabilities([e for e in labelled if e.split == "train"], texts)
