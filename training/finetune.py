@@ -52,6 +52,9 @@ from tasrih.predict import softmax
 
 _POOL = 50  # batches whose sentences are sorted by length together; HF's choice: 2% padding, enough chance
 HISTORY_FILE = "history.json"
+# Where configurations of encoders keep the dropout of their hidden layers. That of attention is left as it
+# is: with it a CPU has no fast attention.
+_DROPOUTS = ("hidden_dropout_prob", "embedding_dropout", "mlp_dropout", "classifier_dropout", "dropout")
 
 
 @dataclass(frozen=True)
@@ -79,8 +82,8 @@ def gather(recipe: Recipe, examples: list[Example]) -> Corpus:
     if not recipe.data.soft.is_file():
         raise ConfigError(f"data.soft {recipe.data.soft}: no such file; make it with training/distil.py")
     texts, scores = _read_soft(recipe.data.soft)
-    held_out = {example.text for example in examples if example.split != "train"}
-    if leaked := held_out.intersection(texts):
+    held_out = {normalise(example.text) for example in examples if example.split != "train"}
+    if leaked := held_out.intersection(map(normalise, texts)):
         raise ConfigError(
             f"data.soft {recipe.data.soft}: holds {len(leaked)} texts of the validation or test split; make "
             "it anew with training/distil.py, which leaves them out"
@@ -394,15 +397,20 @@ def load_encoder(config: Model) -> tuple[PreTrainedTokenizerBase, PreTrainedMode
     The head for the four labels is new, but for a checkpoint that was fine-tuned for them already.
     """
     try:
-        AutoConfig.from_pretrained(
-            config.encoder
-        )  # first: without a network the others try long, and each anew
-        tokenizer = AutoTokenizer.from_pretrained(config.encoder)
-        model = AutoModelForSequenceClassification.from_pretrained(
+        # First: without a network the others try long.
+        shape = AutoConfig.from_pretrained(
             config.encoder,
             num_labels=len(LABELS),
             id2label={label.id: str(label) for label in LABELS},
             label2id={str(label): label.id for label in LABELS},
+        )
+        for name in _DROPOUTS:
+            if hasattr(shape, name):
+                setattr(shape, name, config.dropout)
+        tokenizer = AutoTokenizer.from_pretrained(config.encoder)
+        model = AutoModelForSequenceClassification.from_pretrained(
+            config.encoder,
+            config=shape,
             dtype=torch.float32,
             ignore_mismatched_sizes=True,  # a classifier of other labels: its head is left behind
         )
@@ -422,9 +430,6 @@ def load_encoder(config: Model) -> tuple[PreTrainedTokenizerBase, PreTrainedMode
         raise ConfigError(
             f"model.max_length is {config.max_length}; {config.encoder!r} reads {longest} tokens at most"
         )
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = config.dropout
     return tokenizer, model
 
 

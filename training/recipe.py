@@ -20,7 +20,7 @@ class Model:
     encoder: str
     name: str  # of the checkpoint that comes out
     max_length: int = 128  # tokens with the special ones; 99.5% of the labelled sentences are shorter
-    dropout: float = 0.1  # of the dropout layers that the encoder has
+    dropout: float = 0.1  # of the hidden layers; that of attention stays the encoder's own
     licence: str = "other"  # of the encoder's weights, for the model card
 
     def __post_init__(self) -> None:
