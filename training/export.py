@@ -6,6 +6,9 @@ Weights of matrix products become int8 with one scale a column; activations are 
 scale a token ("dynamic"). onnxruntime's own dynamic quantisation takes one scale for the whole batch, so
 that a sentence's scores would depend on the sentences beside it (by 0.1 in the logits of the compact model);
 with one scale a token they do not, and the error is smaller. The embedding table has one scale a token, too.
+
+The attention of BERT and ModernBERT becomes onnxruntime's own operators, one for the rotation and one for
+the rest, where the exporter would leave some forty small ones a layer.
 """
 
 import argparse
@@ -14,6 +17,8 @@ import logging
 import sys
 import tempfile
 import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +30,8 @@ from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers.models.bert.modeling_bert import BertSelfAttention
+from transformers.models.modernbert.modeling_modernbert import ModernBertAttention
 
 from tasrih.checkpoint import (
     CONFIG_FILE,
@@ -56,6 +63,64 @@ class _Logits(nn.Module):
         return self.model(input_ids=input_ids, attention_mask=attention_mask).logits
 
 
+def _attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, heads: int, scale: float) -> Tensor:
+    """softmax(q k^T scale + mask) v, by head, of (B, T, W) each and a mask (B, 1, T, T), as one operator."""
+    return torch.onnx.ops.symbolic(
+        f"{_MICROSOFT}::MultiHeadAttention",
+        [q, k, v, None, None, mask],
+        {"num_heads": heads, "scale": scale},
+        dtype=q.dtype,
+        shape=q.shape,
+        version=1,
+    )
+
+
+def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotate the heads of `x` (B, T, W) by position (Su et al. 2021); `cos` and `sin` are (T, D / 2)."""
+    first = torch.zeros(1, dtype=torch.int64)
+    return torch.onnx.ops.symbolic(
+        f"{_MICROSOFT}::RotaryEmbedding", [x, first, cos, sin], dtype=x.dtype, shape=x.shape, version=1
+    )
+
+
+def _bert_attention(
+    self: Any, hidden_states: Tensor, attention_mask: Tensor | None = None, *_: Any, **__: Any
+) -> tuple[Tensor, None]:
+    q, k, v = (layer(hidden_states) for layer in (self.query, self.key, self.value))
+    return _attention(q, k, v, attention_mask, self.num_attention_heads, self.scaling), None
+
+
+def _modernbert_attention(
+    self: Any,
+    hidden_states: Tensor,
+    position_embeddings: tuple[Tensor, Tensor],
+    attention_mask: Tensor | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    width = self.config.hidden_size
+    q, k, v = self.Wqkv(hidden_states).split(width, dim=-1)
+    cos, sin = (table[0, :, : self.head_dim // 2] for table in position_embeddings)
+    q, k = _rotated(q, cos, sin), _rotated(k, cos, sin)
+    return self.Wo(_attention(q, k, v, attention_mask, width // self.head_dim, self.head_dim**-0.5)), None
+
+
+@contextmanager
+def _fused_attention() -> Generator[None]:
+    """Have the encoders that we know attend by onnxruntime's operators, for as long as they are exported."""
+    known: list[tuple[Any, Any]] = [
+        (BertSelfAttention, _bert_attention),
+        (ModernBertAttention, _modernbert_attention),
+    ]
+    originals = [kind.forward for kind, _ in known]
+    try:
+        for kind, forward in known:
+            kind.forward = forward
+        yield
+    finally:
+        for (kind, _), original in zip(known, originals, strict=True):
+            kind.forward = original
+
+
 def float_onnx(folder: Path) -> onnx.ModelProto:
     """Return the checkpoint's transformers model as a float32 ONNX graph with free batch and length."""
     config = AutoConfig.for_model(**json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")))
@@ -70,7 +135,7 @@ def float_onnx(folder: Path) -> onnx.ModelProto:
         0: torch.export.Dim("batch", min=1, max=1 << 16),
         1: torch.export.Dim("length", min=2, max=longest),
     }
-    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as temporary:
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as temporary, _fused_attention():
         warnings.simplefilter("ignore")  # of the exporter's own making, about its insides
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program: Any = torch.onnx.export(
@@ -96,7 +161,7 @@ def quantised(model: onnx.ModelProto) -> onnx.ModelProto:
     constants = {tensor.name: tensor for tensor in graph.initializer}
     nodes: list[onnx.NodeProto] = []
     added: dict[str, onnx.TensorProto] = {}
-    scaled: dict[str, tuple[str, str]] = {}  # an activation, to its int8 values and its scales
+    scaled: dict[str, tuple[str, str]] = {}  # an activation, to its int8 values and each row's largest
     for node in graph.node:
         matrix = constants.get(node.input[1]) if node.op_type in ("MatMul", "Gemm") else None
         table = constants.get(node.input[0]) if node.op_type == "Gather" else None
@@ -116,7 +181,9 @@ def quantised(model: onnx.ModelProto) -> onnx.ModelProto:
     for part in [result, graph, *graph.node, *graph.initializer, *graph.input, *graph.output]:
         del part.metadata_props[:]  # the exporter's stack traces, with the paths of the machine it ran on
         part.doc_string = ""
-    result.opset_import.append(helper.make_opsetid(_MICROSOFT, 1))
+    versions = {opset.domain: opset.version for opset in result.opset_import} | {_MICROSOFT: 1}
+    del result.opset_import[:]
+    result.opset_import.extend(helper.make_opsetid(*opset) for opset in versions.items())
     return result
 
 
@@ -126,7 +193,7 @@ def _integer_product(
     scaled: dict[str, tuple[str, str]],
     added: dict[str, onnx.TensorProto],
 ) -> list[onnx.NodeProto]:
-    """x @ W, as (x / row scale) in int8 times (W / column scale) in int8, scaled back."""
+    """x @ W, as (x 127 / row's largest) in int8 times (W / column scale) in int8, scaled back."""
     attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
     if attributes.get("transA") or attributes.get("alpha", 1.0) != 1.0 or attributes.get("beta", 1.0) != 1.0:
         return [node]
@@ -135,24 +202,24 @@ def _integer_product(
     x, name, output = node.input[0], node.input[1], node.output[0]
     column_scale = np.maximum(np.abs(matrix).max(axis=0), 1e-12).astype(np.float32) / _WEIGHT_LIMIT
     _add(added, f"{name}_int8", np.ascontiguousarray(np.round(matrix / column_scale)).astype(np.int8))
-    _add(added, f"{name}_scale", column_scale)
+    _add(added, f"{name}_scale", column_scale / _ACTIVATION_LIMIT)
     _add(added, "tasrih_one", np.array(1.0, dtype=np.float32))
     _add(added, "tasrih_zero", np.array(128, dtype=np.uint8))  # unsigned: signed ones have no fast kernel
     nodes: list[onnx.NodeProto] = []
     if x not in scaled:
         _add(added, "tasrih_last_axis", np.array([-1], dtype=np.int64))
-        _add(added, "tasrih_limit", np.array(1 / _ACTIVATION_LIMIT, dtype=np.float32))
-        _add(added, "tasrih_tiny", np.array(1e-12, dtype=np.float32))
+        _add(added, "tasrih_limit", np.array(_ACTIVATION_LIMIT, dtype=np.float32))
+        _add(added, "tasrih_tiny", np.array(1e-10, dtype=np.float32))
         nodes += [
             helper.make_node("Abs", [x], [f"{x}_abs"]),
             helper.make_node("ReduceMax", [f"{x}_abs", "tasrih_last_axis"], [f"{x}_largest"], keepdims=1),
-            helper.make_node("Mul", [f"{x}_largest", "tasrih_limit"], [f"{x}_raw_scale"]),
-            helper.make_node("Max", [f"{x}_raw_scale", "tasrih_tiny"], [f"{x}_row_scale"]),
-            helper.make_node("Div", [x, f"{x}_row_scale"], [f"{x}_divided"]),
-            helper.make_node("QuantizeLinear", [f"{x}_divided", "tasrih_one", "tasrih_zero"], [f"{x}_int8"]),
+            helper.make_node("Max", [f"{x}_largest", "tasrih_tiny"], [f"{x}_range"]),
+            helper.make_node("Div", ["tasrih_limit", f"{x}_range"], [f"{x}_inverse"]),
+            helper.make_node("Mul", [x, f"{x}_inverse"], [f"{x}_scaled"]),  # not Div: it takes twice as long
+            helper.make_node("QuantizeLinear", [f"{x}_scaled", "tasrih_one", "tasrih_zero"], [f"{x}_int8"]),
         ]
-        scaled[x] = (f"{x}_int8", f"{x}_row_scale")
-    integers, row_scale = scaled[x]
+        scaled[x] = (f"{x}_int8", f"{x}_range")
+    integers, row_range = scaled[x]
     bias = list(node.input[2:3])
     nodes += [
         helper.make_node(
@@ -161,7 +228,7 @@ def _integer_product(
             [f"{output}_unscaled"],
             domain=_MICROSOFT,
         ),
-        helper.make_node("Mul", [f"{output}_unscaled", row_scale], [f"{output}_product" if bias else output]),
+        helper.make_node("Mul", [f"{output}_unscaled", row_range], [f"{output}_product" if bias else output]),
     ]
     if bias:
         nodes.append(helper.make_node("Add", [f"{output}_product", bias[0]], [output]))
