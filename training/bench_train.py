@@ -49,7 +49,8 @@ SHAPES: dict[str, dict[str, Any]] = {
         "intermediate_size": 64,
     },
 }  # fmt: skip
-WARM_UP = 3  # steps not counted: allocation, and compiling
+# Steps not counted: allocation, and on a GPU compiling, once for the first length and once for any other.
+WARM_UP = 12 if torch.cuda.is_available() else 3
 
 
 class Clock(TrainerCallback):
