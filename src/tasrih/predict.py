@@ -24,6 +24,7 @@ from tasrih.sentences import split_sentences
 # model has at most 16 characters, an unknown word of AraBERT's WordPiece up to 100.
 _CHARACTERS_PER_TOKEN: Final = 200
 _TEXTS_AT_ONCE: Final = 16_384  # sorted by length together; more would not make batches any tighter
+_LEAST_BATCH: Final = 256  # tokens; two batches smaller than that take longer than one
 _ARABIC_LETTER: Final = re.compile("[\u0621-\u063a\u0641-\u064a]")
 _PLACEHOLDERS: Final = re.compile("|".join(map(re.escape, (URL_TOKEN, EMAIL_TOKEN, MENTION_TOKEN))))
 
@@ -89,6 +90,11 @@ class Classifier:
         tokenizer.no_padding()
         return cls(checkpoint, backends.load(checkpoint, backend, device), tokenizer)
 
+    @property
+    def backend(self) -> backends.Backend:
+        """What makes logits of token ids: scores differ a little from one kind to the other."""
+        return self._backend
+
     @overload
     def classify(self, texts: str) -> Prediction: ...
     @overload
@@ -103,24 +109,42 @@ class Classifier:
             return self._classify([texts])[0]
         return self._classify(_as_list(texts))
 
+    def classify_or_none(self, texts: Iterable[str]) -> list[Prediction | None]:
+        """Return the predictions in the caller's order, None for each text that holds no Arabic letter.
+
+        For the rows of a file, some of which may be empty. Raises `TypeError` where a text is not a string.
+        """
+        listed = _as_list(texts)
+        normalised = [
+            normalise(_checked_type(text, position, len(listed))) for position, text in enumerate(listed)
+        ]
+        arabic = [position for position, text in enumerate(normalised) if _has_arabic(text)]
+        results: list[Prediction | None] = [None] * len(listed)
+        predictions = self._predict([normalised[position] for position in arabic])
+        for position, prediction in zip(arabic, predictions, strict=True):
+            results[position] = prediction
+        return results
+
     def tag(self, article: str) -> list[TaggedSentence]:
         """Split an article into sentences and classify each; those without an Arabic letter are left out.
 
         Raises `TypeError` where `article` is not a string, `ValueError` where it holds no Arabic letter.
         """
-        if not isinstance(article, str):
-            raise TypeError(f"article: found {type(article).__name__}, expected str")
-        spans = [span for span in split_sentences(article) if _has_arabic(normalise(span.text))]
-        if not spans:
-            raise ValueError(_no_arabic("article", article))
-        predictions = self._classify([span.text for span in spans])
-        return [
+        spans = split_sentences(article)
+        predictions = self.classify_or_none([span.text for span in spans])
+        tagged = [
             TaggedSentence(span.text, span.start, span.end, prediction)
             for span, prediction in zip(spans, predictions, strict=True)
+            if prediction is not None
         ]
+        if not tagged:
+            raise ValueError(_no_arabic("article", article))
+        return tagged
 
     def _classify(self, texts: list[str]) -> list[Prediction]:
-        normalised = [_checked(text, position, len(texts)) for position, text in enumerate(texts)]
+        return self._predict([_checked(text, position, len(texts)) for position, text in enumerate(texts)])
+
+    def _predict(self, normalised: list[str]) -> list[Prediction]:
         predictions: list[Prediction] = []
         for start in range(0, len(normalised), _TEXTS_AT_ONCE):
             encoded, truncated = self._encode(normalised[start : start + _TEXTS_AT_ONCE])
@@ -157,7 +181,12 @@ class Classifier:
             ids, mask = _padded([encoded[row] for row in rows])
             result[rows] = self._backend.logits(ids, mask)
 
-        batches = list(_batches([len(ids) for ids in encoded], self._backend.batch_tokens))
+        lengths = [len(ids) for ids in encoded]
+        budget = self._backend.batch_tokens
+        if self._backend.workers > 1 and lengths:  # where there is little to do, every core gets some of it
+            share = -(-sum(lengths) // self._backend.workers) + max(lengths)
+            budget = min(budget, max(share, _LEAST_BATCH))
+        batches = list(_batches(lengths, budget))
         workers = min(self._backend.workers, len(batches))
         if workers <= 1:
             for rows in batches:
@@ -232,13 +261,21 @@ def _as_list(texts: Iterable[str]) -> list[str]:
 
 def _checked(text: object, position: int, count: int) -> str:
     """Return the normalised text, or raise what `classify` documents."""
-    where = "text" if count == 1 else f"texts[{position}]"
-    if not isinstance(text, str):
-        raise TypeError(f"{where}: found {type(text).__name__}, expected str")
-    normalised = normalise(text)
+    checked = _checked_type(text, position, count)
+    normalised = normalise(checked)
     if not _has_arabic(normalised):
-        raise ValueError(_no_arabic(where, text))
+        raise ValueError(_no_arabic(_where(position, count), checked))
     return normalised
+
+
+def _checked_type(text: object, position: int, count: int) -> str:
+    if not isinstance(text, str):
+        raise TypeError(f"{_where(position, count)}: found {type(text).__name__}, expected str")
+    return text
+
+
+def _where(position: int, count: int) -> str:
+    return "text" if count == 1 else f"texts[{position}]"
 
 
 def _has_arabic(normalised: str) -> bool:
