@@ -12,31 +12,20 @@ from typing import Any, Final
 from tasrih.bulk.parquet import parquet_schema
 from tasrih.bulk.readers import open_reader, read_header
 from tasrih.bulk.sources import READ_ERRORS, Source, SourceError, pyarrow, reason
-from tasrih.labels import LABELS
+from tasrih.columns import KINDS
 
 # What a column was seen to hold: "text", "int", "big int", "float", "bool", "other", or an Arrow type.
 Kinds = set[Any]
 _EXACT_IN_FLOAT: Final = 1 << 53
 _LARGEST_INT: Final = 1 << 63
 
-SCORES: Final = {label: f"score_{label}" for label in LABELS}
-_LABELLED: Final = {
-    "label": "text",
-    "confidence": "float",
-    **dict.fromkeys(SCORES.values(), "float"),
-    "secondary": "text",
-    "truncated": "bool",
-    "reason": "text",
-    "model": "text",
-    "model_hash": "text",
-}
 _SENTENCE: Final = {"document": "text", "sentence": "int", "start": "int", "end": "int"}
 
 
 def new_columns(*, sentences: bool, several: bool) -> dict[str, str]:
     """Return the names, before any prefix, and kinds of the columns that labelling adds."""
     source = {"source": "text"} if several else {}
-    return {**source, **(_SENTENCE if sentences else {}), **_LABELLED}
+    return {**source, **(_SENTENCE if sentences else {}), **KINDS}
 
 
 def survey(

@@ -8,17 +8,13 @@ from tasrih.bulk.columns import plain
 from tasrih.bulk.journal import Progress
 from tasrih.bulk.readers import REPLACEMENT, Reader, Record, open_reader
 from tasrih.bulk.sources import Source, SourceError
+from tasrih.columns import BAD_BYTES, EMPTY, NO_ARABIC, NOT_TEXT
 from tasrih.sentences import split_sentences
 
 # A quarter of what `Classifier` takes at once: no slower by measurement, and less to hold, to lose when
 # killed, and to wait for between two steps of the progress bar.
 TEXTS_AT_ONCE: Final = 4096
 _BYTES_AT_ONCE: Final = 16 << 20  # long articles fill the memory before they are many
-
-EMPTY: Final = "empty"
-NO_ARABIC: Final = "no Arabic letter"
-BAD_BYTES: Final = "bad bytes"
-NOT_TEXT: Final = "not a text"
 
 
 @dataclass(frozen=True)

@@ -8,21 +8,17 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import tasrih
-from tasrih.bulk.columns import SCORES, new_columns, survey
-from tasrih.bulk.items import NO_ARABIC, TEXTS_AT_ONCE, Batch, Item, Options, batches
+from tasrih.bulk.columns import new_columns, survey
+from tasrih.bulk.items import TEXTS_AT_ONCE, Batch, Item, Options, batches
 from tasrih.bulk.journal import Journal
 from tasrih.bulk.sources import SourceError, find_sources, is_one_file, reason
 from tasrih.bulk.writers import Row, Writer, check_output, writer_for
-from tasrih.checkpoint import FACTS_FILE
-from tasrih.files import sha256
+from tasrih.columns import LOW_CONFIDENCE, NO_ARABIC, cells_of, model_hash
 from tasrih.labels import LABELS
-from tasrih.predict import Classifier, Prediction
-
-_HASH_LENGTH: Final = 12  # hexadecimal digits, as many as error messages show
-LOW_CONFIDENCE: Final = "low confidence"
+from tasrih.predict import Classifier
 
 
 @dataclass(frozen=True)
@@ -121,8 +117,8 @@ class _Labeller:
     """Items to rows of the output, with what is the same in all of them: names, model, threshold."""
 
     def __init__(self, classifier: Classifier, min_confidence: float, prefix: str) -> None:
-        # The file of facts holds the hashes of all others, the temperature and the threshold of second acts.
-        self.hash = sha256(classifier.checkpoint.folder / FACTS_FILE)
+        self.hash = model_hash(classifier.checkpoint)
+        self._model = {"model": classifier.checkpoint.name, "model_hash": self.hash}
         self._classifier = classifier
         self._min_confidence = min_confidence
         self._prefix = prefix
@@ -134,27 +130,14 @@ class _Labeller:
         rows: list[Row] = []
         for item in items:
             prediction = None if item.reason else next(predictions)
-            found = self._columns(prediction, item.reason or (None if prediction else NO_ARABIC))
+            why = item.reason or (None if prediction else NO_ARABIC)
+            if prediction and prediction.confidence < self._min_confidence:
+                why = LOW_CONFIDENCE
+            found = {**cells_of(prediction, why), **self._model}
             counts[f"label {found['label']}" if found["label"] else f"reason {found['reason']}"] += 1
             rows.append({**item.row, **{self._prefix + name: value for name, value in found.items()}})
         counts["rows"] += len(rows)
         return rows
-
-    def _columns(self, prediction: Prediction | None, why: str | None) -> Row:
-        if prediction and prediction.confidence < self._min_confidence:
-            why = LOW_CONFIDENCE
-        label = prediction.label if prediction and not why else None
-        second = prediction.secondary if prediction and not why else None
-        return {
-            "label": label and str(label),
-            "confidence": prediction and prediction.confidence,
-            **{name: prediction and prediction.scores[score] for score, name in SCORES.items()},
-            "secondary": second and str(second),
-            "truncated": prediction and prediction.truncated,
-            "reason": why,
-            "model": self._classifier.checkpoint.name,
-            "model_hash": self.hash[:_HASH_LENGTH],
-        }
 
 
 def _label(batch: Batch, labeller: _Labeller, writer: Writer, journal: Journal) -> int:
