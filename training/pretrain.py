@@ -173,7 +173,7 @@ class Pretrainer(nn.Module):
         length = config.schedule.decay_length
         if config.shape is not None:
             self.encoder: Any = ModernBertModel(encoder_config(config.shape, vocabulary, length, special))
-        else:
+        elif config.start is not None:
             self.encoder = _load_encoder(config.start, vocabulary, length)
         width: int = self.embeddings.shape[1]
         self.head = LanguageModelHead(width, width, vocabulary)
@@ -297,7 +297,7 @@ def train(config: PretrainConfig, output: Path, device: torch.device, seconds: f
         vectors = corpus.skip_gram(
             stream,
             vocabulary,
-            config.shape.hidden_size,
+            model.embeddings.shape[1],
             config.skip_gram_epochs,
             config.seed,
             output / "skip-gram.npy",
@@ -337,7 +337,7 @@ def _tokenizer(config: PretrainConfig, path: Path) -> tokenizers.Tokenizer:
     return tokenizer
 
 
-def _load_encoder(folder: Path | None, vocabulary: int, length: int) -> nn.Module:
+def _load_encoder(folder: Path, vocabulary: int, length: int) -> nn.Module:
     """Return the encoder of a fine-tuned or pre-trained checkpoint in `folder`, without its head."""
     try:
         encoder = AutoModel.from_pretrained(folder, dtype=torch.float32)
