@@ -2,6 +2,9 @@
 
     tasrih classify "نفت الوزارة صحة الخبر"        tasrih tag article.txt
     tasrih classify --format jsonl < lines.txt      tasrih tag --format csv - < article.txt
+    tasrih tag article.txt --html page.html         tasrih serve --port 8000
+    tasrih label news.csv.gz labelled.parquet --text-column body
+    tasrih trends labelled.parquet --by source --every month --labelled checked.jsonl
 
 Exit status 0, or 2 with one line on standard error. What is read and written is UTF-8, whatever the
 locale says. Libraries that run a model are imported only once the arguments are understood.
@@ -18,6 +21,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, NoReturn, TextIO
 
 from tasrih import Classifier, Prediction, __version__
+from tasrih.files import write_text_atomically
 from tasrih.formats import CLASSIFY_FIELDS, TAG_FIELDS, WRITERS, Row
 
 _LINES_AT_ONCE: Final = 4096  # bounds memory on endless input, and fills batches of equal length
@@ -35,6 +39,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(encoding="utf-8", errors=errors)
     try:
         options = _parser().parse_args(arguments)
+        if options.command == "serve":
+            _serve(options)
+            return 0
+        if options.command == "label":
+            _label(options)
+            return 0
+        if options.command == "trends":
+            _trends(options)
+            return 0
         if options.command == "classify":
             rows, fields = _classified(options), CLASSIFY_FIELDS
         else:
@@ -62,15 +75,16 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    common = _Parser(add_help=False)
-    common.add_argument("--format", choices=list(WRITERS), default="table", help="default: table")
-    common.add_argument(
+    model = _Parser(add_help=False)
+    model.add_argument(
         "--model",
         metavar="PATH_OR_NAME",
         help="a checkpoint folder, or owner/name on the Hugging Face hub (default: the model that ships)",
     )
-    common.add_argument("--backend", choices=["auto", "onnx", "torch"], default="auto")
-    common.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    model.add_argument("--backend", choices=["auto", "onnx", "torch"], default="auto")
+    model.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    common = _Parser(add_help=False, parents=[model])
+    common.add_argument("--format", choices=list(WRITERS), default="table", help="default: table")
 
     parser = _Parser(
         prog="tasrih", description="Tag Arabic news as accusation, denial, regret or factual report."
@@ -92,6 +106,61 @@ def _parser() -> argparse.ArgumentParser:
         "the characters of the file, without a byte order mark.",
     )
     tag.add_argument("file", metavar="FILE", help="a UTF-8 text file; - is standard input")
+    tag.add_argument("--html", metavar="PAGE", help="write the article coloured by act to this file as well")
+    label = commands.add_parser(
+        "label",
+        parents=[model],
+        help="label the rows of files of any size, and write them to a file",
+        description="Label the rows of IN: csv, tsv, jsonl, parquet or txt files, plain or with .gz or .zst "
+        "behind, folders, or quoted patterns. OUT holds all their columns and the new ones, in the format of "
+        "its extension. Killed and started again, the command goes on where it was.",
+    )
+    label.add_argument("inputs", nargs="+", metavar="IN", help="a file, a folder or a pattern")
+    label.add_argument("output", metavar="OUT", help="a csv, tsv, jsonl or parquet file")
+    label.add_argument("--text-column", default="text", metavar="NAME", help="default: text")
+    label.add_argument("--sentences", action="store_true", help="split articles: a row for each sentence")
+    label.add_argument(
+        "--min-confidence", type=float, default=0.0, metavar="P", help="no label below it (default: 0)"
+    )
+    label.add_argument("--prefix", default="", help="put before the new columns' names (default: nothing)")
+    label.add_argument("--overwrite", action="store_true", help="replace OUT where it is there already")
+    trends = commands.add_parser(
+        "trends",
+        help="the share of each act over time in a labelled file, as a table and a plot",
+        description="Write PREFIX.csv and PREFIX.png: the share of each act by period, corrected for the "
+        "classifier's own errors, with intervals. For that it takes sentences of the same corpus that a "
+        "person has checked; without them shares are raw counts, and both files say so.",
+    )
+    trends.add_argument("file", metavar="FILE", help="a parquet, csv, tsv or jsonl file that label wrote")
+    trends.add_argument("--by", metavar="COLUMN", help="a line for each value of this column, such as source")
+    trends.add_argument("--every", choices=["day", "week", "month", "quarter", "year"], default="month")
+    trends.add_argument("--date", default="date", metavar="COLUMN", help="dates, 2024-01-31 (default: date)")
+    trends.add_argument("--label-column", default="label", metavar="COLUMN", help="default: label")
+    trends.add_argument(
+        "--labelled",
+        metavar="CHECKED",
+        help="checked sentences: a json, jsonl, csv, tsv or parquet file with a person's label under gold "
+        "and the model's under the label column; or a report.json of training/evaluation.py",
+    )
+    trends.add_argument("--few", type=int, default=30, metavar="N", help="fewer are not drawn (default: 30)")
+    trends.add_argument("--level", type=float, default=0.95, help="of the intervals (default: 0.95)")
+    trends.add_argument("--output", default="trends", metavar="PREFIX", help="default: trends")
+    serve = commands.add_parser(
+        "serve",
+        parents=[model],
+        help="serve classify and tag over HTTP, and a page to paste an article into",
+        description="Serve POST /classify and POST /tag, described at /openapi.json, and a page at /. There "
+        "is no TLS and no password: put a proxy in front before others than this machine may connect.",
+    )
+    serve.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine alone")
+    serve.add_argument("--port", type=int, default=8000, help="default: 8000; 0 takes a free one")
+    for name, what in (
+        ("body", "bytes of a request's body"),
+        ("items", "texts of a request, or sentences of an article"),
+        ("queue", "sentences that may wait"),
+        ("in-flight", "unanswered requests of one address"),
+    ):
+        serve.add_argument(f"--max-{name}", type=int, metavar="N", help=f"at most N {what}")
     return parser
 
 
@@ -126,8 +195,65 @@ def _tagged(options: argparse.Namespace) -> Iterator[Row]:
         sentences = classifier.tag(article)
     except ValueError as error:
         raise ValueError(f"{name}: {str(error).removeprefix('article: ')}") from None
+    if options.html is not None:
+        from tasrih.report import page
+
+        write_text_atomically(Path(options.html), page(article, sentences, title=Path(name).name))
     for sentence in sentences:
         yield {**_row(sentence.text, sentence.prediction), "start": sentence.start, "end": sentence.end}
+
+
+def _serve(options: argparse.Namespace) -> None:
+    """Serve until the process is told to stop."""
+    from tasrih.server import Limits, serve
+
+    names = ("body", "items", "queue", "in_flight")
+    given = {name: value for name in names if (value := getattr(options, f"max_{name}")) is not None}
+    limits = Limits(**given)
+    serve(_load(options), host=options.host, port=options.port, limits=limits)
+
+
+def _label(options: argparse.Namespace) -> None:
+    """Label files, and say on standard error what was written."""
+    from tasrih.bulk import label_files
+
+    try:
+        summary = label_files(
+            options.inputs,
+            options.output,
+            _load(options),
+            text_column=options.text_column,
+            sentences=options.sentences,
+            min_confidence=options.min_confidence,
+            prefix=options.prefix,
+            overwrite=options.overwrite,
+            progress=True,
+        )
+    except KeyboardInterrupt:
+        print("tasrih: stopped; the same command goes on from where it was", file=sys.stderr)
+        raise
+    print(f"tasrih: {summary}", file=sys.stderr)
+
+
+def _trends(options: argparse.Namespace) -> None:
+    """Write the table and the plot, and say on standard error what they hold and what they do not."""
+    from tasrih.trends import trends, write_plot, write_table
+
+    table, plot = f"{options.output}.csv", f"{options.output}.png"
+    trend = trends(
+        options.file,
+        by=options.by,
+        every=options.every,
+        date_column=options.date,
+        label_column=options.label_column,
+        labelled=options.labelled,
+        few=options.few,
+        level=options.level,
+    )
+    write_table(trend, table)
+    for note in [*trend.notes, *write_plot(trend, plot)]:
+        print(f"tasrih: note: {note}", file=sys.stderr)
+    print(f"tasrih: written: {table}, {plot}", file=sys.stderr)
 
 
 def _load(options: argparse.Namespace) -> Classifier:

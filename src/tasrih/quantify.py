@@ -3,14 +3,22 @@
 Counting predicted labels is biased: a classifier that misses half of the accusations reports half of them,
 and one that errs on one report in twenty reports many that are none. What it does to each true label is
 known from labelled sentences, its confusion matrix; the shares of the true labels are those that this matrix
-turns into the counts observed. For many predictions that is the adjusted count of Forman (2008); as a
-likelihood it never leaves 0 to 1, and with the uncertainty of matrix and counts it gives intervals that hold
-(Ziegler and Czyż 2024, "Bayesian Quantification with Black-Box Estimators").
+turns into the counts observed: the adjusted count of Forman (2008, "Quantifying counts and costs via
+classification"; for several labels also Lipton et al. 2018, "Detecting and correcting for label shift with
+black box predictors").
+
+The estimate is the likeliest one that is a share, from 0 to 1. The interval is of the adjusted count itself,
+which knows no such bounds, over what matrix and counts could be after those seen, each with Jeffreys' prior
+(Brown, Cai and DasGupta 2001); only then is it cut to 0 to 1, as Lang and Reiczigel (2014, "Confidence limits
+for prevalence of disease adjusted for estimated sensitivity and specificity") do for two labels. To bound
+each draw instead would move what one rare act takes below nothing onto the others: their intervals then hold
+less often than they say. training/interval_coverage.py measures how often these do.
 
 It holds where sentences of one label are of the same kind in the corpus as among the labelled ones, and only
 the shares differ ("label shift"). Labelled sentences that were picked by cue words, as most of this project's
-are, are harder than those of a newspaper, and would correct far too much: label some two hundred sentences
-drawn at random from the corpus itself.
+are, are harder than those of a newspaper, and would correct far too much: label sentences drawn at random
+from the corpus itself, some two hundred, and more where an act is rare: a handful of sentences of it make
+intervals wide.
 """
 
 from collections import Counter
@@ -24,12 +32,13 @@ from numpy.typing import ArrayLike, NDArray
 from tasrih.labels import LABELS, Label
 from tasrih.predict import Prediction
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating[Any]]
 
 # Jeffreys' prior, a half for each cell: an error never seen among a few sentences may still happen.
 _PRIOR: Final = 0.5
 _ITERATIONS: Final = 2000
 _TOLERANCE: Final = 1e-7  # a thousandth of what 10,000,000 sentences could tell apart
+DRAWS: Final = 2000  # fewer leave the ends of an interval uncertain enough to cost it a hundredth of its hits
 
 
 @dataclass(frozen=True)
@@ -57,7 +66,7 @@ def prevalence(
     confusion: ArrayLike,
     *,
     level: float = 0.95,
-    draws: int = 1000,
+    draws: int = DRAWS,
     seed: int = 0,
 ) -> Prevalence:
     """Return the corrected share of each act among `predictions`, with intervals.
@@ -67,10 +76,25 @@ def prevalence(
     matrix and shares could be, for the interval. Raises `TypeError` for what is no prediction and
     `ValueError` where there is none, or where a label has no labelled sentence.
     """
-    counts = _counts(_labels(predictions))
-    if not counts.any():
+    return prevalence_of_counts(Counter(_labels(predictions)), confusion, level=level, draws=draws, seed=seed)
+
+
+def prevalence_of_counts(
+    counts: Mapping[Label, int],
+    confusion: ArrayLike,
+    *,
+    level: float = 0.95,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Prevalence:
+    """Return `prevalence` from how many sentences have each predicted label; one left out counts as 0.
+
+    Raises `ValueError` as `prevalence` does.
+    """
+    found = _counts(counts)
+    if not found.any():
         raise ValueError("predictions: found none; expected those of one sentence or more")
-    return _estimate(counts, _checked(confusion), level, draws, seed)
+    return _estimate(found, _checked(confusion), level, draws, seed)
 
 
 def prevalence_by(
@@ -79,7 +103,7 @@ def prevalence_by(
     confusion: ArrayLike,
     *,
     level: float = 0.95,
-    draws: int = 1000,
+    draws: int = DRAWS,
     seed: int = 0,
 ) -> dict[Any, Prevalence]:
     """Return `prevalence` for each group, in the order of their first prediction.
@@ -93,7 +117,10 @@ def prevalence_by(
     if not members:
         raise ValueError("predictions: found none; expected those of one sentence or more")
     matrix = _checked(confusion)
-    return {group: _estimate(_counts(rows), matrix, level, draws, seed) for group, rows in members.items()}
+    return {
+        group: _estimate(_counts(Counter(rows)), matrix, level, draws, seed)
+        for group, rows in members.items()
+    }
 
 
 def _labels(predictions: Iterable[Prediction | Label | str]) -> list[Label]:
@@ -110,9 +137,8 @@ def _labels(predictions: Iterable[Prediction | Label | str]) -> list[Label]:
     return labels
 
 
-def _counts(labels: list[Label]) -> Floats:
-    found = Counter(labels)
-    return np.array([found[label] for label in LABELS], dtype=np.float64)
+def _counts(found: Mapping[Label, int]) -> Floats:
+    return np.array([found.get(label, 0) for label in LABELS], dtype=np.float64)
 
 
 def _checked(confusion: ArrayLike) -> Floats:
@@ -138,10 +164,9 @@ def _estimate(counts: Floats, confusion: Floats, level: float, draws: int, seed:
     # What the matrix could be, and what the shares of predicted labels could be.
     matrices = np.stack([rng.dirichlet(row + _PRIOR, size=draws) for row in confusion], axis=1)
     observed = rng.dirichlet(counts + _PRIOR, size=draws)
-    tail = (1 - level) / 2
-    low, high = np.quantile(_solve(observed, matrices), [tail, 1 - tail], axis=0)
+    low, high = _interval(np.linalg.solve(matrices.transpose(0, 2, 1), observed[..., None])[..., 0], level)
     rates = (confusion + _PRIOR) / (confusion + _PRIOR).sum(axis=1, keepdims=True)
-    (value,) = _solve(counts[None] / total, rates[None])
+    value = _likeliest(counts / total, rates)
     shares = {
         label: Share(
             float(value[i]),
@@ -154,19 +179,33 @@ def _estimate(counts: Floats, confusion: Floats, level: float, draws: int, seed:
     return Prevalence(int(total), level, shares)
 
 
-def _solve(observed: Floats, rates: Floats) -> Floats:
-    """Return the shares (D, 4) that are likeliest to be seen as `observed` (D, 4) through `rates` (D, 4, 4).
+def _interval(adjusted: Floats, level: float) -> tuple[Floats, Floats]:
+    """Return the ends (4,) within 0 to 1 of the intervals of the adjusted counts (D, 4).
+
+    An interval may lie beyond 0 to 1 as a whole: by chance, about as often as the level allows, or because
+    the matrix is not that of this corpus. Nothing would be left of it, which is not to say that the share is
+    known exactly: it becomes that of an adjusted count of 0 or of 1.
+    """
+    tail = (1 - level) / 2
+    low, middle, high = np.quantile(adjusted, [tail, 0.5, 1 - tail], axis=0)
+    below, above = high <= 0, low >= 1
+    high = np.where(below, high - middle, high)
+    low = np.where(above, 1 - (middle - low), low)
+    return np.clip(low, 0, 1), np.clip(high, 0, 1)
+
+
+def _likeliest(observed: Floats, rates: Floats) -> Floats:
+    """Return the shares (4,) that are likeliest to be seen as `observed` (4,) through `rates` (4, 4).
 
     By expectation and maximisation (Saerens et al. 2002, with labels in place of scores): each predicted
     label's share is handed to the true labels by how likely each is to have caused it.
     """
     shares = np.full_like(observed, 1 / len(LABELS))
     for _ in range(_ITERATIONS):
-        joint = shares[:, :, None] * rates
-        seen = joint.sum(axis=1, keepdims=True)
-        updated = (joint * (observed[:, None] / np.maximum(seen, 1e-300))).sum(axis=2)
+        joint = shares[:, None] * rates
+        updated = joint @ (observed / joint.sum(axis=0))
         change = np.abs(updated - shares).max()
         shares = updated
         if change < _TOLERANCE:
             break
-    return shares / shares.sum(axis=1, keepdims=True)
+    return shares / shares.sum()
