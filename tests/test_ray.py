@@ -70,14 +70,21 @@ def test_without_ray_the_extra_is_named() -> None:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
     ray = pytest.importorskip("ray", reason="the extra [ray] is not installed")
-    ray.init(
-        num_cpus=2,
-        num_gpus=1,  # said, not there
-        include_dashboard=False,
-        object_store_memory=200_000_000,
-        log_to_driver=False,
-        logging_level="error",
-    )
+    for attempt in range(3):
+        try:
+            ray.init(
+                num_cpus=2,
+                num_gpus=1,  # said, not there
+                include_dashboard=False,
+                object_store_memory=200_000_000,
+                log_to_driver=False,
+                logging_level="error",
+            )
+            break
+        except Exception:  # Ray gives its processes 30 seconds to start; a busy machine may need more
+            ray.shutdown()
+            if attempt == 2:
+                raise
     ray.data.DataContext.get_current().enable_progress_bars = False
     yield
     ray.shutdown()
