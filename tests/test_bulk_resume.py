@@ -123,11 +123,13 @@ def test_interrupted_it_says_how_to_go_on(news: Path, tiny_checkpoint: Path, tmp
     manifest = tmp_path / "out.csv.partial" / "manifest.json"
     while not manifest.exists() and process.poll() is None:
         time.sleep(0.02)
+    process.send_signal(signal.SIGSTOP)  # or it might be done before the other has started
     busy = run(tiny_checkpoint, news, output)
     assert busy.stderr == (
         f"tasrih: error: {manifest.parent}: another process is at work on it; let it end first\n"
     )
     process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGCONT)
     _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (
         130,
