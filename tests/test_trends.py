@@ -321,3 +321,12 @@ def test_the_command_flags_raw_counts_and_names_mistakes(
     assert capsys.readouterr().err.startswith("tasrih: note: shares are raw counts: biased by the classifier")
     assert main(["trends", str(path), "--date", "when"]) == 2
     assert capsys.readouterr().err.startswith(f"tasrih: error: {path}: found columns 'date', 'label', ")
+
+
+@pytest.mark.parametrize("file", ["absent.parquet", "absent.csv"])
+def test_a_file_that_is_not_there_is_named(
+    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["trends", file, "--every", "month", "--output", "t"]) == 2
+    assert capsys.readouterr().err == f"tasrih: error: {file}: No such file or directory\n"

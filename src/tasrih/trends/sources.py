@@ -33,6 +33,7 @@ def rows_of(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) ->
     packed = suffixes[-1:] == [".gz"]
     kind = suffixes[-2:-1] if packed else suffixes[-1:]
     if kind == [".parquet"] and not packed:
+        open(path, "rb").close()  # Python says what is wrong with a path in the words that we use elsewhere
         yield from _parquet(path, columns, optional)
         return
     if kind not in ([".csv"], [".tsv"], [".jsonl"], [".json"]):
