@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch._dynamo.utils import counters
 from transformers import BertConfig, BertForSequenceClassification
 
 import data
@@ -151,6 +152,22 @@ def test_lower_layers_learn_slower() -> None:
     assert rates[id(model.bert.encoder.layer[0].output.dense.weight)] == 0.25
     assert rates[id(model.bert.embeddings.word_embeddings.weight)] == 0.125
     assert len(rates) == len(list(model.parameters()))
+
+
+def test_compiled_layers_share_a_graph_and_say_the_same() -> None:
+    torch.manual_seed(0)
+    shape = BertConfig(
+        vocab_size=50, hidden_size=8, num_hidden_layers=3, num_attention_heads=2, intermediate_size=16
+    )
+    model = BertForSequenceClassification(shape).eval()
+    batches = [torch.randint(3, 50, size) for size in ((4, 16), (6, 24))]
+    plain, names = [model(ids).logits for ids in batches], list(model.state_dict())
+    counters.clear()
+    finetune.compile_layers(model, backend="eager")  # the graph is what counts; inductor takes half a minute
+    for ids, expected in zip(batches, plain, strict=True):
+        torch.testing.assert_close(model(ids).logits, expected)
+    assert counters["stats"]["unique_graphs"] == 1
+    assert list(model.state_dict()) == names
 
 
 def test_a_state_that_was_cut_off_is_not_taken(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from transformers import (
 
 import data
 import runs
-from finetune import FineTuner, LengthGrouped, parameter_groups, tokenised, training_arguments
+from finetune import FineTuner, LengthGrouped, compile_layers, parameter_groups, tokenised, training_arguments
 from recipe import Model, Objective, Optimizer, Recipe, Speed
 from tasrih.checkpoint import TOKENIZER_FILE
 from tasrih.labels import LABELS
@@ -49,29 +49,25 @@ SHAPES: dict[str, dict[str, Any]] = {
         "intermediate_size": 64,
     },
 }  # fmt: skip
-# Steps not counted: allocation, and on a GPU compiling, once for the first length and once for any other.
-WARM_UP = 12 if torch.cuda.is_available() else 3
+WARM_UP = 3  # steps not counted: allocation, and on a GPU compiling
 
 
 class Clock(TrainerCallback):
-    """The seconds of each step after the warm-up, from end to end: waiting for a batch is part of a step."""
+    """The seconds from the end of the warm-up to that of the last step: waiting for a batch is part of it."""
 
     def __init__(self, device: torch.device) -> None:
-        self.device, self.times = device, list[float]()
-        self._last = 0.0
-
-    def _now(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter()
+        self.device, self.seconds = device, 0.0
+        self._begun = 0.0
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        now = self._now()
-        if state.global_step > WARM_UP:
-            self.times.append(now - self._last)
-        self._last = now
+        if state.global_step not in (WARM_UP, state.max_steps):
+            return  # to wait for the GPU at each step would itself take time
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        now = time.perf_counter()
+        self.seconds, self._begun = now - self._begun, now
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype, size: int) -> float:
@@ -144,6 +140,8 @@ def measure(
         if ours:
             sampler = LengthGrouped(lengths, recipe.optimizer.batch_size, 1)
             rows = rows_taken(sampler, (WARM_UP + steps) * recipe.optimizer.batch_size)
+            if recipe.speed.compile:
+                compile_layers(model)
             optimizer = torch.optim.AdamW(
                 parameter_groups(model, recipe.optimizer), lr=recipe.optimizer.learning_rate, fused=True
             )
@@ -169,12 +167,11 @@ def measure(
         if ours
         else MAX_LENGTH * len(read)
     )
-    seconds = sum(clock.times)
     return {
-        "sentences_per_second": round(len(read) / seconds, 2),
-        "tokens_per_second": round(sum(read) / seconds),
+        "sentences_per_second": round(len(read) / clock.seconds, 2),
+        "tokens_per_second": round(sum(read) / clock.seconds),
         "padding_share": round(1 - sum(read) / padded, 3),
-        "model_flops_per_second": flops(model, read) / seconds,
+        "model_flops_per_second": flops(model, read) / clock.seconds,
         "peak_memory_mb": None if memory is None else round(memory / 2**20),
     }
 
@@ -211,7 +208,8 @@ def run(shape: str, batch_size: int, steps: int) -> dict[str, Any]:
     figures = {
         "plain": measure(
             False, recipe, shape, plain,
-            DataCollatorWithPadding(tokenizer, padding="max_length", max_length=MAX_LENGTH), steps,
+            DataCollatorWithPadding(tokenizer, padding="max_length", max_length=MAX_LENGTH),
+            min(steps, 8),  # each as long as the others
         ),
         "tasrih": measure(
             True, recipe, shape, dataset,
@@ -245,7 +243,7 @@ def main(argv: list[str] | None = None) -> None:
     gpu = torch.cuda.is_available()
     # A GPU is busy only with tens of thousands of tokens at once.
     parser.add_argument("--batch-size", type=int, default=512 if gpu else 16)
-    parser.add_argument("--steps", type=int, default=30 if gpu else 6)
+    parser.add_argument("--steps", type=int, default=50 if gpu else 6)
     arguments = parser.parse_args(argv)
     if arguments.batch_size < 1 or arguments.steps < 1:
         parser.error("--batch-size and --steps must be 1 or more")

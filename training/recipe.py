@@ -138,7 +138,7 @@ class Speed:
     """How the devices are used. `auto` is bf16 on a GPU and fp32 on a CPU."""
 
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    compile: bool = False  # pays off on a GPU after a minute or two of compiling
+    compile: bool = False  # the encoder's layers; pays off on a GPU after some seconds of compiling
     loader_workers: int = 0  # processes that collate batches ahead
 
     def __post_init__(self) -> None:
