@@ -25,7 +25,12 @@ from tasrih.files import write_text_atomically
 from tasrih.labels import Label
 
 DATA = Path(__file__).parent / "data"
-AUTHORED = [DATA / "authored.jsonl", DATA / "authored-2.jsonl", DATA / "authored-3.jsonl"]
+AUTHORED = [
+    DATA / "authored.jsonl",
+    DATA / "authored-2.jsonl",
+    DATA / "authored-3.jsonl",
+    DATA / "authored-4.jsonl",
+]
 ANNOTATIONS = DATA / "annotations"
 NEWS = DATA / "news"  # what `rebuild` writes; not in the repository
 
@@ -41,6 +46,8 @@ TRAIN_NEWS = [
     "news6_train",
     "news7_train",
     "news8_train",
+    "news9_train",
+    "news10_train",
 ]
 TEST_NEWS = ["ant_test"]
 
