@@ -426,7 +426,7 @@ def test_output_that_is_input_or_would_be(classifier: Classifier, tmp_path: Path
     assert twice == f"{given_}: given twice; its rows would be, too"
     assert refused([given_], tmp_path / "out.txt") == (
         f"{tmp_path}/out.txt: found extension '.txt', expected csv, tsv, jsonl or parquet, plain or with "
-        ".gz or .zst behind, for an output has columns"
+        ".gz or .zst behind; the label and its scores need a format with columns"
     )
     assert refused([f"{folder}/x*.csv"], tmp_path / "out.csv") == (
         f"{folder}/x*.csv: found no file that this pattern fits"

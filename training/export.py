@@ -27,14 +27,16 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification
 from transformers.models.bert.modeling_bert import BertSelfAttention
 from transformers.models.modernbert.modeling_modernbert import ModernBertAttention
 
+import runs
 from tasrih.checkpoint import (
     CONFIG_FILE,
+    FACTS_FILE,
     ONNX_FILE,
     TOKENIZER_FILE,
     WEIGHTS_FILE,
@@ -42,7 +44,7 @@ from tasrih.checkpoint import (
     CheckpointError,
     write_facts,
 )
-from tasrih.files import write_atomically, write_text_atomically
+from tasrih.files import write_atomically
 
 OPSET = 20
 _MICROSOFT = "com.microsoft"
@@ -262,24 +264,31 @@ def export_onnx(folder: Path) -> None:
 
 
 def export(source: Checkpoint, output: Path) -> Checkpoint:
-    """Write the checkpoint that ships: int8 ONNX, float16 weights to fine-tune from, tokenizer, facts."""
+    """Write the checkpoint that ships: int8 ONNX, float16 weights to fine-tune from, tokenizer, facts.
+
+    A checkpoint that is in `output` already stays until the new one is whole, on the disk beside it.
+    """
     output.mkdir(parents=True, exist_ok=True)
-    for name in (TOKENIZER_FILE, CONFIG_FILE):
-        content = source.read_file(name)
-        write_text_atomically(output / name, content.decode("utf-8"))
-    source.read_file(WEIGHTS_FILE)  # held against its hash
-    if source.folder.resolve() != output.resolve():
-        weights = {name: value.half() for name, value in load_file(source.folder / WEIGHTS_FILE).items()}
-        write_atomically(output / WEIGHTS_FILE, lambda path: save_file(weights, path, {"format": "pt"}))
-    export_onnx(output)
-    return write_facts(
-        output,
-        name=source.name,
-        max_length=source.max_length,
-        temperature=source.temperature,
-        secondary_threshold=source.secondary_threshold,
-        training=source.training,
-    )
+    weights = source.read_file(WEIGHTS_FILE)
+    with tempfile.TemporaryDirectory(dir=output, prefix=".export.") as name:
+        made = Path(name)
+        if source.folder.resolve() != output.resolve():
+            weights = save({name: value.half() for name, value in load(weights).items()}, {"format": "pt"})
+        contents = {file: source.read_file(file) for file in (TOKENIZER_FILE, CONFIG_FILE)}
+        for file, content in (*contents.items(), (WEIGHTS_FILE, weights)):
+            write_atomically(made / file, lambda path, content=content: path.write_bytes(content))
+        export_onnx(made)
+        write_facts(
+            made,
+            name=source.name,
+            max_length=source.max_length,
+            temperature=source.temperature,
+            secondary_threshold=source.secondary_threshold,
+            training=source.training,
+        )
+        for file in (*contents, WEIGHTS_FILE, ONNX_FILE, FACTS_FILE):
+            (made / file).replace(output / file)
+    return Checkpoint.read(output)
 
 
 def main() -> None:
@@ -287,10 +296,13 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path, help="folder that training/train.py wrote")
     parser.add_argument("--output", type=Path, help="folder to write; the checkpoint's own when left out")
     arguments = parser.parse_args()
+    output = arguments.output or arguments.checkpoint
     try:
-        done = export(Checkpoint.read(arguments.checkpoint), arguments.output or arguments.checkpoint)
+        done = export(Checkpoint.read(arguments.checkpoint), output)
     except CheckpointError as error:
         parser.error(str(error))
+    except OSError as error:
+        parser.error(f"{runs.unwritten(error, output)}; what was there before is as it was")
     size = (done.folder / ONNX_FILE).stat().st_size / 1e6
     print(f"{done.folder / ONNX_FILE}: {size:.1f} MB", file=sys.stderr)
 

@@ -2,6 +2,7 @@
 
 import json
 import platform
+import shutil
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -15,6 +16,7 @@ from tasrih import __version__
 from tasrih.files import write_text_atomically
 
 _LIBRARIES = ("accelerate", "datasets", "numpy", "tokenizers", "torch", "transformers")
+_NATIVE_WRITE_ERRORS = ("(os error ", "inline_container.cc")
 
 
 def claim(
@@ -79,6 +81,19 @@ def _revision() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return commit.strip() + (" with uncommitted changes" if changes.strip() else "")
+
+
+def unwritten(error: Exception, folder: Path) -> str:
+    """Return, in one line, that `error` kept a file from being written below `folder`; raise any other error.
+
+    What is an `OSError` elsewhere is another error where Rust (safetensors, tokenizers) or torch writes, and
+    torch's may not say that the disk is full.
+    """
+    if not isinstance(error, OSError) and not any(sign in str(error) for sign in _NATIVE_WRITE_ERRORS):
+        raise error
+    reason = " ".join(str(error).split())
+    free = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.is_dir())).free
+    return f"{folder}: cannot be written, with {free / 1e6:,.1f} MB free there ({reason})"
 
 
 def write_json(path: Path, value: Any) -> None:

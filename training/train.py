@@ -149,6 +149,9 @@ def main(argv: list[str] | None = None) -> None:
             print((arguments.output / "seeds.json").read_text(encoding="utf-8"), file=sys.stderr)
     except (ConfigError, DataError, CheckpointError, card.HubError) as error:
         parser.error(str(error))
+    except Exception as error:
+        said = runs.unwritten(error, arguments.output)
+        parser.error(f"{said}; what is trained so far is kept: the same command goes on from there")
 
 
 if __name__ == "__main__":

@@ -11,20 +11,27 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Call `write` with a temporary path beside `path`, then put what it wrote in the place of `path`.
 
     A reader sees the old file or the new one, never a part, whatever kills the process in between.
-    Raises what `write` raises, and `OSError`; the temporary file is removed then.
+    Raises what `write` raises, and `OSError`, which names `path`; the temporary file is removed then.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
+    temporary = None
     try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+        temporary = Path(name)
         write(temporary)
         temporary.chmod(0o644)  # mkstemp's 0600 would hide a shipped file from other users
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        # Of a full disk it names no file, or the temporary one, which nobody has asked for.
+        if temporary is None or error.filename is None or str(error.filename) == str(temporary):
+            error.filename = str(path)
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 def write_text_atomically(path: Path, text: str) -> None:

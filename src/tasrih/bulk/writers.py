@@ -42,7 +42,7 @@ def check_output(output: Path) -> None:
     if kind is None or kind == "txt":
         raise ValueError(
             f"{output}: found extension {output.suffix!r}, expected csv, tsv, jsonl or parquet, plain or "
-            "with .gz or .zst behind, for an output has columns"
+            "with .gz or .zst behind; the label and its scores need a format with columns"
         )
 
 
