@@ -257,6 +257,22 @@ def test_the_policy_refuses_what_would_get_into_the_page(show: Any, browser: web
     complaints(browser)  # these were wanted
 
 
+def test_no_other_page_may_frame_it_and_its_form_goes_nowhere_else(
+    browser: webdriver.Chrome, address: str, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside.html"
+    outside.write_text(f'<iframe src="{address}"></iframe>')
+    complaints(browser)
+    browser.get(outside.as_uri())
+    assert any("frame-ancestors 'none'" in message for message in complaints(browser))
+    browser.get(address)
+    browser.execute_script(
+        "const form = document.forms[0]; form.action = 'https://example.invalid/'; form.submit();"
+    )
+    WebDriverWait(browser, 10).until(lambda _: any("form-action 'self'" in m for m in complaints(browser)))
+    assert browser.current_url == address
+
+
 def test_in_print_confidence_stands_behind_each_sentence(
     show: Any, browser: webdriver.Chrome, classifier: Classifier
 ) -> None:

@@ -43,7 +43,7 @@ def server(classifier: Classifier, limits: Limits) -> uvicorn.Server:
     """Return uvicorn's server for `classifier`, to be run with sockets."""
     config = uvicorn.Config(
         create_app(classifier, limits),
-        loop="asyncio",
+        loop="auto",  # uvloop, or asyncio where there is none
         http=_protocol(limits.seconds),
         ws="none",
         lifespan="on",
@@ -64,11 +64,21 @@ def _protocol(seconds: float) -> type[H11Protocol]:
 
     class Protocol(H11Protocol):
         _patience: asyncio.TimerHandle | None = None
+        _unfetched: asyncio.TimerHandle | None = None
         _refused = False  # what came was no HTTP; what still comes is thrown away
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
+            transport.set_write_buffer_limits(0)  # writing is paused while there is anything to fetch
             self._expect_progress()
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._unfetched = self.loop.call_later(seconds, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            self._fetched()
 
         def data_received(self, data: bytes) -> None:
             if self._refused:
@@ -79,13 +89,9 @@ def _protocol(seconds: float) -> type[H11Protocol]:
             elif self._patience is None:
                 self._expect_progress()  # part of a head, or a body that is no longer wanted
 
-        def on_response_complete(self) -> None:
-            super().on_response_complete()
-            if self.transport.get_write_buffer_size():
-                self._expect_progress()
-
         def connection_lost(self, exc: Exception | None) -> None:
             self._be_patient()
+            self._fetched()
             super().connection_lost(exc)
 
         def send_400_response(self, msg: str) -> None:
@@ -122,5 +128,10 @@ def _protocol(seconds: float) -> type[H11Protocol]:
             if self._patience is not None:
                 self._patience.cancel()
                 self._patience = None
+
+        def _fetched(self) -> None:
+            if self._unfetched is not None:
+                self._unfetched.cancel()
+                self._unfetched = None
 
     return Protocol

@@ -22,7 +22,10 @@ def _unicode(text: str) -> str:
     return text
 
 
-Text = Annotated[str, AfterValidator(_unicode)]
+# What the classifier looks for, once it has taken markup and links out: all that a description can say.
+_ARABIC_LETTER = "[\u0621-\u063a\u0641-\u064a]"
+
+Text = Annotated[str, AfterValidator(_unicode), Field(json_schema_extra={"pattern": _ARABIC_LETTER})]
 
 
 class _Strict(BaseModel):
