@@ -1,5 +1,6 @@
 # make demo   tags examples/article.txt; needs Python 3.11 or newer and a package registry, no GPU, no hub
 # make test   lint, types and tests
+# make nightly, fuzz, golden  the tests with large counts, fuzzing, and the scores that tests expect
 # make bench  speed beside transformers.pipeline, written to benchmarks/inference.json
 # Each sets itself up in .venv on first use.
 
@@ -9,7 +10,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 
-.PHONY: demo test lint bench wheel clean
+.PHONY: demo test nightly fuzz golden lint bench wheel wheel-test licences audit clean
 
 demo: .venv/core.stamp
 	$(BIN)/tasrih tag examples/article.txt
@@ -21,6 +22,21 @@ demo: .venv/core.stamp
 test: lint
 	$(BIN)/pytest
 
+# All tests with their large counts: 20,000 examples a property, text of a million characters.
+nightly: .venv/dev.stamp
+	TASRIH_NIGHTLY=1 $(BIN)/pytest --durations=20
+
+# Coverage-guided fuzzing, MINUTES for each target. What it finds lands in fuzz/findings, which `make test` tries.
+MINUTES ?= 10
+fuzz: .venv/dev.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[fuzz]"
+	for target in splitter normaliser checkpoint; do \
+		$(BIN)/python fuzz/fuzz.py $$target --minutes $(MINUTES) || exit 1; done
+
+# The scores that tests/test_golden.py holds the code against, written anew on purpose.
+golden: .venv/dev.stamp
+	$(BIN)/python tests/test_golden.py
+
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -31,6 +47,20 @@ bench: .venv/dev.stamp
 
 wheel: .venv/dev.stamp
 	$(BIN)/python -m hatchling build -t wheel
+
+# The wheel alone, on every python3.11 and newer on PATH, with the newest and the lowest allowed versions.
+wheel-test: .venv/dev.stamp
+	TASRIH_NIGHTLY=1 $(BIN)/pytest -rsP tests/test_wheel.py
+
+licences: .venv/dev.stamp
+	$(BIN)/python scripts/licences.py --update docs/licences.md
+
+# Known vulnerabilities of what inference needs, at the versions installed here; asks a public database.
+audit: .venv/dev.stamp
+	$(PYTHON) -m venv .venv/audit  # apart: what audits is not to be what is audited
+	.venv/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	$(BIN)/python scripts/licences.py --requirements > .venv/audit/inference.txt
+	.venv/audit/bin/pip-audit --strict --no-deps --disable-pip --requirement .venv/audit/inference.txt
 
 .venv/core.stamp: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

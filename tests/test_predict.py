@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import tasrih.predict
 from tasrih import LABELS, Classifier, Label
+from tasrih.backends import Backend
 from tasrih.predict import second_act
 
 
@@ -121,6 +123,35 @@ def test_backends_agree(tiny_checkpoint: Path, texts: list[str]) -> None:
     small = Classifier.load(tiny_checkpoint, backend="onnx").classify(texts[:100])
     for a, b in zip(exact, small, strict=True):
         assert all(abs(a.scores[label] - b.scores[label]) < 0.02 for label in LABELS)
+
+
+class Recording:
+    """A backend that notes the shape of each batch, and has two cores whatever the machine has."""
+
+    workers = 2
+
+    def __init__(self, of: Backend) -> None:
+        self._of, self.batch_tokens = of, of.batch_tokens
+        self.shapes: list[tuple[int, int]] = []
+
+    def logits(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
+        self.shapes.append((len(ids), ids.shape[1]))
+        return self._of.logits(ids, mask)
+
+
+def test_few_texts_are_cut_for_all_cores_with_little_padding(tiny: Classifier, texts: list[str]) -> None:
+    plain = Recording(tiny.backend)
+    recorded = Classifier(tiny.checkpoint, plain, tiny._tokenizer)
+    lengths = [len(encoding.ids) for encoding in tiny._tokenizer.encode_batch_fast(texts[:64])]
+    assert recorded.logits(texts[:64]) == pytest.approx(tiny.logits(texts[:64]), abs=1e-4)
+    padded = [rows * length for rows, length in plain.shapes]
+    assert sum(rows for rows, _ in plain.shapes) == 64
+    assert len(padded) >= 8
+    assert max(padded) <= sum(padded) / 8
+    assert sum(padded) < 1.2 * sum(min(length, tiny.checkpoint.max_length) for length in lengths)
+    plain.shapes.clear()
+    recorded.classify(texts[0])
+    assert len(plain.shapes) == 1  # and no thread is started for it
 
 
 def test_wrong_backend_or_device_is_named(tiny_checkpoint: Path) -> None:

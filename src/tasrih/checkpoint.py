@@ -1,6 +1,6 @@
 """What lies in a checkpoint folder, and how it is read without trusting it.
 
-    checkpoint.json      this module's facts: labels, normaliser, length, temperature, file hashes
+    checkpoint.json      this module's facts: labels, normaliser, length, temperature, file hashes, its own
     tokenizer.json       the tokenizer, in the format of the `tokenizers` library
     model.int8.onnx      for the onnxruntime backend
     config.json          \\ for the torch backend, and for fine-tuning further:
@@ -8,18 +8,20 @@
     README.md            the model card
 
 Files are read whole, held against their hash, and parsed from the bytes that were hashed. Nothing is
-unpickled and no code from a checkpoint is run.
+unpickled, no code from a checkpoint is run, and no file outside the folder is read. The hashes tell damage,
+not forgery: whoever can write the folder can write them, too. SECURITY.md says what holds then.
 """
 
 import hashlib
 import json
-import math
+import re
+import stat
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from tasrih.files import sha256, write_text_atomically
+from tasrih.files import sha256, write_atomically
 from tasrih.labels import LABELS
 from tasrih.normalise import NAME as NORMALISER
 from tasrih.normalise import VERSION as NORMALISER_VERSION
@@ -31,8 +33,16 @@ CONFIG_FILE: Final = "config.json"
 WEIGHTS_FILE: Final = "model.safetensors"
 
 _FORMAT: Final = 1
-_LARGEST_JSON: Final = 64 << 20  # AraBERT's tokenizer.json takes about 3 MB
-_LARGEST_MODEL: Final = 4 << 30  # a large BERT in float32 takes 1.4 GB
+_LARGEST: Final = {
+    FACTS_FILE: 1 << 20,  # parsed JSON takes up to forty times its size in memory; a real one takes 4 kB
+    TOKENIZER_FILE: 64 << 20,  # AraBERT's takes about 3 MB, XLM-R's 17 MB
+    ONNX_FILE: 2 << 30,  # protobuf's own limit
+    CONFIG_FILE: 1 << 20,
+    WEIGHTS_FILE: 4 << 30,  # a large BERT in float32 takes 1.4 GB
+}
+_HASHED: Final = [name for name in _LARGEST if name != FACTS_FILE]
+_HASH: Final = re.compile(r"[0-9a-f]{64}")
+_NO_HASH: Final = "0" * 64  # stands in the place of the file's own hash while that is reckoned
 
 
 class CheckpointError(ValueError):
@@ -46,6 +56,7 @@ class Checkpoint:
     `max_length` counts tokens with the special ones. `temperature` divides the logits before the softmax
     (Guo et al. 2017). `secondary_threshold` is the calibrated probability from which a second act is
     reported. `files` maps a file's name to its SHA-256. `training` holds whatever the training run wrote.
+    `sha256` is that of checkpoint.json itself, and tells one checkpoint from every other.
     """
 
     folder: Path
@@ -54,7 +65,8 @@ class Checkpoint:
     temperature: float
     secondary_threshold: float
     files: Mapping[str, str]
-    training: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    training: Mapping[str, Any]
+    sha256: str
 
     @classmethod
     def read(cls, folder: str | Path) -> "Checkpoint":
@@ -65,12 +77,18 @@ class Checkpoint:
                 f"{folder}: found {'a file' if folder.exists() else 'nothing'}, expected a checkpoint "
                 "folder; give the folder that training wrote, or leave the path out for the model that ships"
             )
-        raw = _read_bytes(folder / FACTS_FILE, _LARGEST_JSON)
+        path = folder / FACTS_FILE
+        raw = _read_bytes(path)
         try:
             facts = json.loads(raw)
-        except (ValueError, RecursionError) as error:
-            raise CheckpointError(f"{folder / FACTS_FILE}: not JSON ({error}); {_RESTORE}") from None
-        return cls(folder=folder, **_checked(facts, folder / FACTS_FILE))
+            checked = _checked(facts, path)
+        except CheckpointError:
+            raise
+        except (ValueError, RecursionError) as error:  # RecursionError: also of showing what was found
+            raise CheckpointError(f"{path}: not JSON ({error}); {_RESTORE}") from None
+        if "sha256" in facts:  # the first files of this format had none
+            _compare(path, raw.replace(facts["sha256"].encode(), _NO_HASH.encode(), 1), facts["sha256"])
+        return cls(folder=folder, sha256=hashlib.sha256(raw).hexdigest(), **checked)
 
     def has(self, name: str) -> bool:
         """Whether the file `name` belongs to the checkpoint and is there."""
@@ -80,14 +98,10 @@ class Checkpoint:
         """Return the bytes of the file `name` after holding them against their hash."""
         path = self.folder / name
         if name not in self.files:
-            raise CheckpointError(f"{path}: not part of this checkpoint, which holds {', '.join(self.files)}")
-        content = _read_bytes(path, _LARGEST_JSON if name.endswith(".json") else _LARGEST_MODEL)
-        found = hashlib.sha256(content).hexdigest()
-        if found != self.files[name]:
-            raise CheckpointError(
-                f"{path}: found SHA-256 {found[:12]}…, expected {self.files[name][:12]}…: the file was "
-                f"changed or cut; {_RESTORE}"
-            )
+            held = ", ".join(self.files) or "no file"
+            raise CheckpointError(f"{path}: not part of this checkpoint, which holds {held}")
+        content = _read_bytes(path)
+        _compare(path, content, self.files[name])
         return content
 
 
@@ -101,38 +115,44 @@ def write_facts(
     training: Mapping[str, Any],
 ) -> Checkpoint:
     """Hash the files in `folder` and write its `checkpoint.json`; the last step of making a checkpoint."""
-    known = [TOKENIZER_FILE, ONNX_FILE, CONFIG_FILE, WEIGHTS_FILE]
-    checkpoint = Checkpoint(
-        folder=folder,
-        name=name,
-        max_length=max_length,
-        temperature=temperature,
-        secondary_threshold=secondary_threshold,
-        training=dict(training),
-        files={file: sha256(folder / file) for file in known if (folder / file).is_file()},
-    )
-    facts = asdict(checkpoint)
-    del facts["folder"]
-    facts = {
+    facts: dict[str, Any] = {
+        # First, so that what cuts it away, and a fact as well, cuts away what must stand between.
+        "sha256": _NO_HASH,
         "format": _FORMAT,
         "labels": [str(label) for label in LABELS],
         "normaliser": {"name": NORMALISER, "version": NORMALISER_VERSION},
-        **facts,
+        "name": name,
+        "max_length": max_length,
+        "temperature": temperature,
+        "secondary_threshold": secondary_threshold,
+        "files": {file: sha256(folder / file) for file in _HASHED if (folder / file).is_file()},
+        "training": dict(training),
     }
     text = json.dumps(facts, ensure_ascii=False, indent=1) + "\n"
+    text = text.replace(_NO_HASH, hashlib.sha256(text.encode()).hexdigest(), 1)
     _checked(json.loads(text), folder / FACTS_FILE)  # what cannot be read again is not written
-    write_text_atomically(folder / FACTS_FILE, text)
-    return checkpoint
+    write_atomically(folder / FACTS_FILE, lambda path: path.write_bytes(text.encode()))  # not \r\n: hashed
+    return Checkpoint.read(folder)
 
 
 _RESTORE: Final = "restore the folder from where it came, or export it again"
 
 
-def _read_bytes(path: Path, largest: int) -> bytes:
+def _read_bytes(path: Path) -> bytes:
+    largest = _LARGEST[path.name]
     try:
-        size = path.stat().st_size
-        if size > largest:
-            raise CheckpointError(f"{path}: found {size:,} bytes, expected at most {largest:,}; {_RESTORE}")
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for, a device read without end
+            raise CheckpointError(f"{path}: found what is no plain file, expected one; {_RESTORE}")
+        if not _stays_inside(path):
+            raise CheckpointError(
+                f"{path}: found a link that leads out of the folder, expected a plain file; it is refused: "
+                "put a copy of the file in its place"
+            )
+        if found.st_size > largest:
+            raise CheckpointError(
+                f"{path}: found {found.st_size:,} bytes, expected at most {largest:,}; {_RESTORE}"
+            )
         return path.read_bytes()
     except FileNotFoundError:
         raise CheckpointError(f"{path}: found no such file, expected one; {_RESTORE}") from None
@@ -140,12 +160,28 @@ def _read_bytes(path: Path, largest: int) -> bytes:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror}); {_RESTORE}") from None
 
 
+def _stays_inside(path: Path) -> bool:
+    """Whether `path`, its links followed, lies in its folder, or where the hub's cache keeps such files."""
+    folder, file = path.parent.resolve(), path.resolve()
+    in_hub_cache = folder.parent.name == "snapshots" and file.parent == folder.parents[1] / "blobs"
+    return file.parent == folder or in_hub_cache
+
+
+def _compare(path: Path, content: bytes, expected: str) -> None:
+    found = hashlib.sha256(content).hexdigest()
+    if found != expected:
+        raise CheckpointError(
+            f"{path}: found SHA-256 {found[:12]}…, expected {expected[:12]}…: the file was changed or cut; "
+            f"{_RESTORE}"
+        )
+
+
 def _checked(facts: Any, path: Path) -> dict[str, Any]:
     """Return the constructor's arguments out of parsed JSON, or raise `CheckpointError`."""
 
     def refuse(key: str, expected: str, remedy: str = _RESTORE) -> CheckpointError:
         found = repr(facts.get(key)) if isinstance(facts, dict) else type(facts).__name__
-        return CheckpointError(f"{path}: {key!r} is {found[:80]}, expected {expected}; {remedy}")
+        return CheckpointError(f"{path}: {key[:80]!r} is {found[:80]}, expected {expected}; {remedy}")
 
     if not isinstance(facts, dict):
         raise refuse("checkpoint", "an object")
@@ -157,36 +193,43 @@ def _checked(facts: Any, path: Path) -> dict[str, Any]:
     if facts.get("normaliser") != expected:
         raise refuse("normaliser", str(expected), "install the version of tasrih that wrote this checkpoint")
     checked = {
-        "name": _is_text(facts.get("name")),
+        "name": _is_name(facts.get("name")),
         "max_length": type(facts.get("max_length")) is int and 8 <= facts["max_length"] <= 8192,
-        "temperature": _is_number(facts.get("temperature")) and 0.01 <= facts["temperature"] <= 100,
-        "secondary_threshold": _is_number(facts.get("secondary_threshold")),
+        "temperature": _is_number(facts.get("temperature"), 0.01, 100),
+        "secondary_threshold": _is_number(facts.get("secondary_threshold"), -1e9, 1e9),
         "files": isinstance(facts.get("files"), dict) and all(map(_is_file_entry, facts["files"].items())),
         "training": isinstance(facts.get("training"), dict),
     }
     shapes = {
-        "name": "a text",
+        "name": "a text of at most 200 printable characters",
         "max_length": "a whole number of tokens from 8 to 8192",
         "temperature": "a number from 0.01 to 100",
         "secondary_threshold": "a number",
-        "files": "an object of plain file names and SHA-256 hashes",
+        "files": f"SHA-256 hashes of files of this folder, no others than {', '.join(_HASHED)}",
         "training": "an object",
     }
     for key, good in checked.items():
         if not good:
             raise refuse(key, shapes[key])
+    if not _is_hash(facts.get("sha256", _NO_HASH)):
+        raise refuse("sha256", "a SHA-256 hash")
+    if unknown := facts.keys() - checked.keys() - {"sha256", "format", "labels", "normaliser"}:
+        raise refuse(min(unknown), "nothing of that name")
     return {key: facts[key] for key in checked}
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and bool(value)
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= 200 and value.isprintable()
 
 
-def _is_number(value: object) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+def _is_number(value: object, least: float, most: float) -> bool:
+    return type(value) in (int, float) and least <= value <= most  # type: ignore[operator]
+
+
+def _is_hash(value: object) -> bool:
+    return isinstance(value, str) and _HASH.fullmatch(value) is not None
 
 
 def _is_file_entry(entry: tuple[str, object]) -> bool:
     name, digest = entry
-    plain = Path(name).name == name and name not in ("", ".", "..") and "\\" not in name
-    return plain and isinstance(digest, str) and len(digest) == 64
+    return name in _HASHED and _is_hash(digest)

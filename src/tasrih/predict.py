@@ -3,6 +3,7 @@
 There is one path for many texts; `classify("…")` is its one-element case.
 """
 
+import functools
 import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Set
@@ -15,16 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasrih import backends
-from tasrih.checkpoint import TOKENIZER_FILE, Checkpoint, CheckpointError
+from tasrih.checkpoint import Checkpoint, CheckpointError
 from tasrih.labels import LABELS, Label
 from tasrih.normalise import EMAIL_TOKEN, MENTION_TOKEN, URL_TOKEN, normalise
 from tasrih.sentences import split_sentences
+from tasrih.tokenizer import load as load_tokenizer
 
 # Normalised characters the tokenizer is given per token of the model's length. A token of the shipped
 # model has at most 16 characters, an unknown word of AraBERT's WordPiece up to 100.
 _CHARACTERS_PER_TOKEN: Final = 200
 _TEXTS_AT_ONCE: Final = 16_384  # sorted by length together; more would not make batches any tighter
-_LEAST_BATCH: Final = 256  # tokens; two batches smaller than that take longer than one
+# Batches of similar length need little padding, and where there are several for each core, none waits long
+# for the last. A call costs as much as some 5 tokens do, so batches may be small, but not without end.
+_BATCHES_PER_WORKER: Final = 8
+_LEAST_BATCH: Final = 128  # tokens
 _ARABIC_LETTER: Final = re.compile("[\u0621-\u063a\u0641-\u064a]")
 _PLACEHOLDERS: Final = re.compile("|".join(map(re.escape, (URL_TOKEN, EMAIL_TOKEN, MENTION_TOKEN))))
 
@@ -56,12 +61,18 @@ class TaggedSentence:
 
 
 class Classifier:
-    """A loaded checkpoint. Safe to share between threads. Made by `Classifier.load`."""
+    """A loaded checkpoint. Safe to share between threads. Made by `Classifier.load`.
+
+    Pickled, as for another process or machine, it is its path and the hash of its facts, some hundred
+    bytes: it is loaded again there, once a process, and `CheckpointError` is raised where another model, or
+    none, lies under that path. The model that ships is found wherever tasrih is installed there.
+    """
 
     def __init__(self, checkpoint: Checkpoint, backend: backends.Backend, tokenizer: Any) -> None:
         self.checkpoint = checkpoint
         self._backend = backend
         self._tokenizer = tokenizer
+        self._origin: _Origin | None = None
 
     @classmethod
     def load(
@@ -77,18 +88,23 @@ class Classifier:
         `ImportError` naming the extra where the backend is not installed, `ValueError` for a device or
         backend that is not there.
         """
-        from tokenizers import Tokenizer  # here, so that `import tasrih` stays light
-
         checkpoint = Checkpoint.read(_resolve(path))
-        try:
-            tokenizer: Any = Tokenizer.from_buffer(checkpoint.read_file(TOKENIZER_FILE))
-        except CheckpointError:
-            raise
-        except Exception as error:  # the library raises bare Exception
-            raise CheckpointError(f"{checkpoint.folder / TOKENIZER_FILE}: not a tokenizer: {error}") from None
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        return cls(checkpoint, backends.load(checkpoint, backend, device), tokenizer)
+        tokenizer = load_tokenizer(checkpoint)
+        result = cls(checkpoint, backends.load(checkpoint, backend, device), tokenizer)
+        result._check_fit()
+        result._origin = (cls, _lasting(path, checkpoint), backend, device, checkpoint.sha256)
+        return result
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._origin is None:
+            raise TypeError(
+                "Classifier: found one that Classifier.load did not make: it has no path to pickle"
+            )
+        return _load_again, self._origin
+
+    def _check_fit(self) -> None:
+        """Raise `CheckpointError` where the model fails on the tokenizer's last token: it is another's."""
+        self._backend.logits(*_padded([[0, self._tokenizer.get_vocab_size() - 1]]))
 
     @property
     def backend(self) -> backends.Backend:
@@ -183,8 +199,8 @@ class Classifier:
 
         lengths = [len(ids) for ids in encoded]
         budget = self._backend.batch_tokens
-        if self._backend.workers > 1 and lengths:  # where there is little to do, every core gets some of it
-            share = -(-sum(lengths) // self._backend.workers) + max(lengths)
+        if self._backend.workers > 1:  # where there is little to do, every core gets some of it
+            share = sum(lengths) // (self._backend.workers * _BATCHES_PER_WORKER)
             budget = min(budget, max(share, _LEAST_BATCH))
         batches = list(_batches(lengths, budget))
         workers = min(self._backend.workers, len(batches))
@@ -287,6 +303,36 @@ def _no_arabic(where: str, text: str) -> str:
     return f"{where}: found {found}; expected a sentence in Arabic; leave such texts out"
 
 
+# What a pickled classifier holds: its class, path, backend, device and the hash of its facts.
+_Origin = tuple[type[Classifier], str | None, backends.BackendName, backends.Device, str]
+
+
+def _lasting(path: str | Path | None, checkpoint: Checkpoint) -> str | None:
+    """Return the path as another process should read it, from whichever folder that is started in."""
+    if path is None or checkpoint.folder != Path(path):  # what ships, or a name on the hub
+        return path if path is None else str(path)
+    return str(checkpoint.folder.absolute())
+
+
+@functools.lru_cache(maxsize=4)  # a pool pickles its function, and with it the classifier, for each task
+def _load_again(
+    kind: type[Classifier],
+    path: str | None,
+    backend: backends.BackendName,
+    device: backends.Device,
+    sha256: str,
+) -> Classifier:
+    """Return the classifier that was pickled. Raises what `load` raises, and `CheckpointError`."""
+    result = kind.load(path, backend=backend, device=device)
+    if result.checkpoint.sha256 != sha256:
+        raise CheckpointError(
+            f"{result.checkpoint.folder}: found model {result.checkpoint.sha256[:12]}…, expected "
+            f"{sha256[:12]}…, as where the classifier was pickled; give both the same model and version of "
+            "tasrih"
+        )
+    return result
+
+
 def _resolve(path: str | Path | None) -> Path:
     """Return the folder of a local checkpoint, of one on the hub, or of the model that ships."""
     if path is None:
@@ -301,7 +347,7 @@ def _resolve(path: str | Path | None) -> Path:
 
 def shipped_model() -> Path:
     """Return the folder of the compact model: inside the wheel, or of the source tree it is run from."""
-    here = Path(__file__).parent
+    here = Path(__file__).resolve().parent  # installers may link to files of a cache: the model lies there
     installed = here / "compact"
     return installed if installed.is_dir() else here.parents[1] / "models" / "compact"
 
