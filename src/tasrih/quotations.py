@@ -5,7 +5,8 @@ shows, then by their shape, then in turn. A quotation may be closed by the mark 
 """
 
 import re
-from bisect import bisect_right
+from array import array
+from bisect import bisect_left
 from typing import Final
 
 _MARK: Final = re.compile('[«»“”"()]')
@@ -17,36 +18,49 @@ class Quotations:
     """The closed quotations and brackets of `text`, outermost only, and all marks in it that open one."""
 
     def __init__(self, text: str) -> None:
-        self.openings: set[int] = set()
-        spans: list[tuple[int, int]] = []
-        opened: list[tuple[str, int]] = []  # the kind of each mark, «, " or (, and where it stands
-        waiting = {"«": 0, '"': 0, "(": 0}  # how many of each kind are in `opened`
+        # Positions in increasing order. Arrays, here and below: a line of nothing but marks is no reason to
+        # take a hundred bytes for each.
+        self._openings, self._starts, self._ends = array("Q"), array("Q"), array("Q")
+        kinds: list[str] = []  # of the marks that wait to be closed: «, " or (
+        places = array("Q")  # where these stand
+        waiting = {"«": 0, '"': 0, "(": 0}  # how many of each kind are in `kinds`
         for match in _MARK.finditer(text):
             position = match.start()
             kind, opens = _read(text, position, is_open=waiting['"'] > 0)
             if opens:
-                opened.append((kind, position))
+                kinds.append(kind)
+                places.append(position)
                 waiting[kind] += 1
-                self.openings.add(position)
+                self._openings.append(position)
                 continue
             if not waiting[kind]:
-                if kind == "(" or not opened or opened[-1][0] == "(":
+                if kind == "(" or not kinds or kinds[-1] == "(":
                     continue  # it closes nothing
-                kind = opened[-1][0]
-            while opened[-1][0] != kind:  # opened within and never closed
-                waiting[opened.pop()[0]] -= 1
-            waiting[kind] -= 1
-            spans.append((opened.pop()[1], position))
-        self._spans: list[tuple[int, int]] = []
-        for span in sorted(spans):
-            if not self._spans or span[0] > self._spans[-1][1]:
-                self._spans.append(span)
+                kind = kinds[-1]
+            while kinds[-1] != kind:  # opened within and never closed
+                waiting[kinds.pop()] -= 1
+                places.pop()
+            waiting[kinds.pop()] -= 1
+            self._close(places.pop(), position)
+
+    def _close(self, start: int, end: int) -> None:
+        while self._starts and self._starts[-1] > start:  # within this one
+            self._starts.pop()
+            self._ends.pop()
+        self._starts.append(start)
+        self._ends.append(end)
+
+    def opens(self, position: int) -> bool:
+        """Whether a mark stands at `position` that opens a quotation or bracket, closed or not."""
+        index = bisect_left(self._openings, position)
+        return index < len(self._openings) and self._openings[index] == position
 
     def around(self, position: int) -> tuple[int, int] | None:
         """Return where the quotation that holds `position` opens and closes, or None."""
-        index = bisect_right(self._spans, (position, position)) - 1
-        found = self._spans[index] if index >= 0 else None
-        return found if found and found[1] > position else None
+        index = bisect_left(self._starts, position) - 1
+        if index < 0 or self._ends[index] <= position:
+            return None
+        return self._starts[index], self._ends[index]
 
 
 def _read(text: str, position: int, *, is_open: bool) -> tuple[str, bool]:

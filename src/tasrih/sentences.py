@@ -7,8 +7,10 @@ The rules see the line without tashkeel, tatweel and marks of layout, which may 
 characters. Time is linear in the length of the article.
 """
 
+import io
 import re
-from bisect import bisect_left
+from array import array
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -103,15 +105,26 @@ def split_sentences(article: str) -> list[Sentence]:
 
 def _line_spans(line: str) -> Iterator[tuple[int, int]]:
     """Yield where the sentences of a line stand in it, found in what is left of it without marks."""
-    origin: list[int] = []
+    text = io.StringIO()
+    # Where each run of characters without marks begins in `seen`, and where in `line`. Arrays: a line may
+    # be a whole book, and a list of int takes five times as much.
+    begins, origins = array("Q"), array("Q")
     for run in _SEEN.finditer(line):
-        origin.extend(range(*run.span()))
-    seen = "".join(_SEEN.findall(line))
-    origin.append(len(line))
+        begins.append(text.tell())
+        origins.append(run.start())
+        text.write(run[0])
+    seen = text.getvalue()
+    begins.append(len(seen))
+    origins.append(len(line))
+
+    def origin(position: int) -> int:
+        run = bisect_right(begins, position) - 1
+        return origins[run] + position - begins[run]
+
     cuts = [0, *(bullet.start() for bullet in _INLINE_BULLET.finditer(seen)), len(seen)]
     for first, last in pairwise(cuts):
         for start, end in _Piece(seen[first:last]).spans():
-            yield origin[first + start], origin[first + end]
+            yield origin(first + start), origin(first + end)
 
 
 class _Piece:
@@ -119,7 +132,7 @@ class _Piece:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.words = [word.start() for word in _WORD.finditer(text)]
+        self.words = array("Q", (word.start() for word in _WORD.finditer(text)))
         self.quotations = Quotations(text)
         self.headline = len(self.words) <= _HEADLINE_WORDS and not _STOP_AT_END.search(text[-_LOOK_BACK:])
 
@@ -129,7 +142,7 @@ class _Piece:
         for stop in _STOP.finditer(self.text):
             closing = range(stop.end(1), stop.end())
             # A mark that touches the stop may open the next sentence.
-            end = next((i for i in closing if i in self.quotations.openings), stop.end())
+            end = next((i for i in closing if self.quotations.opens(i)), stop.end())
             if stop.start() >= start and self._ends_sentence(stop, start, end):
                 yield start, end
                 start = self._behind_bullet(end)  # the stop of "2." ends nothing

@@ -21,6 +21,7 @@ from tasrih.bulk.sources import READ_ERRORS, Source, Unreadable, reason
 # fill the memory; a newspaper's whole year is shorter.
 _LONGEST_LINE: Final = 64 << 20  # bytes
 _LONGEST_FIELD: Final = 32 << 20  # characters
+_DEEPEST: Final = 200  # lists and objects of JSON within each other; Python gives up at some five hundred
 
 NOT_JSON: Final = "not a JSON object"
 EXTRA_FIELDS: Final = "too many fields"
@@ -147,6 +148,8 @@ class _Lines:
             self.size += len(line)
             line = line.removeprefix(mark)
             mark = b""
+            if not line:  # a byte order mark, and nothing behind it
+                continue
             try:
                 yield line.decode("utf-8")
             except UnicodeDecodeError:
@@ -194,7 +197,7 @@ def _objects(lines: _Lines, text_column: str) -> Iterator[Record]:
             values = json.loads(line)
         except (ValueError, RecursionError):
             values = None
-        if not isinstance(values, dict):
+        if not isinstance(values, dict) or _too_deep(values):
             values, reason = {text_column: line.rstrip("\r\n")}, NOT_JSON
         elif "\\ud" in line or "\\uD" in line:  # half of a character beyond 16 bits, which no UTF-8 can hold
             written = json.dumps(values, ensure_ascii=False)
@@ -203,6 +206,17 @@ def _objects(lines: _Lines, text_column: str) -> Iterator[Record]:
         record = Record(values, lines.size, damaged, reason)
         lines.end_row()
         yield record
+
+
+def _too_deep(value: Any) -> bool:
+    """Whether what is deepest in `value` could not be written again, or not by every Python."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        parts = [part.values() if isinstance(part, dict) else part for part in level]
+        level = [inner for part in parts for inner in part if isinstance(inner, (dict, list))]
+        if not level:
+            return False
+    return True
 
 
 def _texts(lines: _Lines, text_column: str) -> Iterator[Record]:

@@ -131,14 +131,14 @@ def _counted(path: Path, by: str | None, every: Every, named: tuple[str, str], n
     starts: dict[Any, date | None] = {}  # a corpus has few different dates: each is read once
     unlabelled = 0
     unread: Counter[Any] = Counter()
-    models: set[Any] = set()
+    models: set[str] = set()
     columns = [*named, *([] if by is None else [by])]
     for number, row in enumerate(rows_of(path, columns, ["model_hash"]), start=1):
         label = label_of(row[0], f"{path}, row {number:,}")
         if label is None:
             unlabelled += 1
             continue
-        models.add(row[-1])
+        models.add(str(row[-1]))  # of a foreign file it may be anything
         when = row[1] if isinstance(row[1], (str, int, date)) else str(row[1])
         if when not in starts:
             starts[when] = first_day(when, every)

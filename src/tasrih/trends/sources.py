@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, TextIO
@@ -44,7 +45,7 @@ def rows_of(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) ->
                 yield from _table(path, stream, "," if kind == [".csv"] else "\t", columns, optional)
             else:
                 yield from _objects(path, stream, kind == [".json"], columns, optional)
-        except (EOFError, gzip.BadGzipFile) as error:
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise ValueError(f"{path}: cannot be read ({error})") from None
 
 
