@@ -116,7 +116,7 @@ def peak_memory_mb(folder: Path, megabytes: int) -> int | None:
     return round(int(done.stdout) / 1024)
 
 
-def run(folder: Path) -> dict[str, Any]:
+def run(folder: Path, sizes: list[int]) -> dict[str, Any]:
     rates, outside = measured(folder)
     return {
         "machine": {
@@ -130,16 +130,19 @@ def run(folder: Path) -> dict[str, Any]:
             name: round(value / rates["in memory"], 3) for name, value in rates.items() if name != "in memory"
         },
         "share_of_time_outside_the_classifier": outside,
-        "peak_memory_mb": {f"{size} MB": peak_memory_mb(folder, size) for size in SIZES_MB},
+        "peak_memory_mb": {f"{size} MB": peak_memory_mb(folder, size) for size in sizes},
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the rate and memory of labelling files.")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/bulk.json"))
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", default=SIZES_MB, help="of the files for memory, in MB"
+    )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        report = run(Path(folder))
+        report = run(Path(folder), arguments.sizes)
     text = json.dumps(report, ensure_ascii=False, indent=1) + "\n"
     write_text_atomically(arguments.output, text)
     print(text)
