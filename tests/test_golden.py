@@ -5,8 +5,8 @@
 Its first line says which model the scores are of and what they were computed with; each other line is a
 sentence. Integers come out the same on every processor (training/export.py), but floats are added up in
 another order with AVX-512 than with AVX2, and an activation that lies between two int8 values is then rounded
-to the other: by that, 9 of the 300 moved by more than 5e-4, the furthest by 2.5e-3. So the tolerance is 1e-3
-on the kind of processor that wrote the file, and ten times that on others.
+to the other: by that, 9 of the third model's scores moved by more than 5e-4, the furthest by 2.5e-3. So the
+tolerance is 1e-3 on the kind of processor that wrote the file, and ten times that on others.
 """
 
 import hashlib
