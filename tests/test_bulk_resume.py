@@ -6,7 +6,6 @@ import os
 import random
 import re
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -119,16 +118,19 @@ def test_a_full_disk_keeps_what_was_done(news: Path, tiny_checkpoint: Path, tmp_
 
 
 def test_interrupted_it_says_how_to_go_on(news: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
-    long, output = tmp_path / "long", tmp_path / "out.csv"
-    long.mkdir()
-    for number in range(8):  # or it might be done before it is stopped
-        shutil.copy(news / "b.jsonl", long / f"{number}.jsonl")
-    process = subprocess.Popen(command(tiny_checkpoint, long, output), stderr=subprocess.PIPE, text=True)
+    output = tmp_path / "out.csv"
+    process = subprocess.Popen(
+        command(tiny_checkpoint, news, output),
+        stderr=subprocess.PIPE,
+        text=True,
+        # Tests that run in the background of a shell inherit that it is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     manifest = tmp_path / "out.csv.partial" / "manifest.json"
     while not manifest.exists() and process.poll() is None:
         time.sleep(0.02)
-    process.send_signal(signal.SIGSTOP)
-    busy = run(tiny_checkpoint, long, output)
+    process.send_signal(signal.SIGSTOP)  # or it might be done before the other has started
+    busy = run(tiny_checkpoint, news, output)
     assert busy.stderr == (
         f"tasrih: error: {manifest.parent}: another process is at work on it; let it end first\n"
     )
@@ -139,7 +141,7 @@ def test_interrupted_it_says_how_to_go_on(news: Path, tiny_checkpoint: Path, tmp
         130,
         "tasrih: stopped; the same command goes on from where it was\n",
     )
-    assert run(tiny_checkpoint, long, output).returncode == 0
+    assert run(tiny_checkpoint, news, output).returncode == 0
 
 
 def test_the_bar_shows_rate_and_time_left(news: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:

@@ -70,6 +70,7 @@ HANDWRITTEN = [
     "اتّهَمَ الـمُتحدِّثُ بـاسمِ الـــوزارة «بعض الأطراف» بِـعرقلةِ الاتفاق!!!",
     "بلغت النسبة 3.75% في 12/03/2024 (مقابل ٢٫٥٪ قبل عام)",
     "راجع https://www.example.com/a/b?c=d&e=ف أو www.example.org/خبر ثم bbc.com.",
+    "news.comnews.comوزارة a.comcom.comb.comc.comا",
     "للتواصل: press.office@moi.gov.ps أو @moi_gov أو فلان@موقع",
     "<p class='x'>قال&nbsp;الوزير:<br />&laquo;لا صحة&raquo;</p>",
     "&lt;b&gt;عاجل&lt;/b&gt; &amp;amp; خبر",

@@ -37,7 +37,8 @@ _URL_WITH_DOMAIN = re.compile(
 )
 _URL_WITH_SCHEME = re.compile(r"https?://[a-zA-Z0-9_\-./~?=%&]+")
 _URL_WWW = re.compile(r"www[a-zA-Z0-9_\-?=%&/.~]+")
-_LATIN_BEFORE_DOT_COM = re.compile(r"(?<![a-zA-Z])[a-zA-Z]+\.com")
+# From the start of a run of letters, or where the match before ended; the original tries each letter.
+_LATIN_BEFORE_DOT_COM = re.compile(r"(?:(?<![a-zA-Z])|(?<=\.com))[a-zA-Z]+\.com")
 _HTTP_REST = re.compile(r"http\S*")
 _WWW_REST = re.compile(r"www\S*")
 
