@@ -56,7 +56,8 @@ def environment() -> dict[str, Any]:
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
         "git": _revision(),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        # Where a file lies on one machine is no fact of the run.
+        "command": [Path(word).name if Path(word).is_absolute() else word for word in sys.argv],
         "python": platform.python_version(),
         "libraries": {"tasrih": __version__, **{name: _version(name) for name in _LIBRARIES}},
         "devices": gpus or [f"{platform.machine()} CPU, {torch.get_num_threads()} threads"],
