@@ -60,3 +60,27 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder, name="tiny", max_length=64, temperature=1.5, secondary_threshold=0.2, training={"seed": 7}
     )  # fmt: skip
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The configuration of a training run of seconds: three epochs of three steps, on authored sentences."""
+    path = tmp_path_factory.mktemp("run") / "tiny.toml"
+    path.write_text(
+        f"""
+seeds = [1]
+[model]
+encoder = "{tiny_checkpoint}"
+name = "tiny"
+max_length = 32
+[data]
+news = "none"
+limit = 48
+[optimizer]
+learning_rate = 1e-3
+epochs = 3
+batch_size = 16
+""",
+        encoding="utf-8",
+    )
+    return path

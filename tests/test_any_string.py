@@ -31,8 +31,9 @@ from strategies import BROKEN_NEWS, BROKEN_TABLES, CHARACTERS, LABELLED, LONG, T
 from tasrih import LABELS, Classifier
 from tasrih.bulk import SourceError, Summary, label_files
 from tasrih.checkpoint import FACTS_FILE
+from tasrih.cli import _row
 from tasrih.columns import BAD_BYTES, EMPTY, NO_ARABIC, NOT_TEXT
-from tasrih.formats import CLASSIFY_FIELDS, WRITERS, Row
+from tasrih.formats import CLASSIFY_FIELDS, WRITERS
 from tasrih.predict import shipped_model
 from tasrih.trends import EVERY, Every, Trends, trends
 from tasrih.trends.sources import rows_of
@@ -101,15 +102,8 @@ def test_the_same_answer_alone_as_in_any_batch(
 @given(texts=st.lists(TEXTS, max_size=6))
 @many
 def test_what_is_printed_can_be_read_again(shipped: Classifier, texts: list[str]) -> None:
-    rows: list[Row] = [
-        {
-            "text": text,
-            "label": str(prediction.label),
-            "confidence": prediction.confidence,
-            "scores": {str(label): score for label, score in prediction.scores.items()},
-            "secondary": None if prediction.secondary is None else str(prediction.secondary),
-            "truncated": prediction.truncated,
-        }
+    rows = [
+        _row(text, prediction)
         for text, prediction in zip(texts, shipped.classify_or_none(texts), strict=True)
         if prediction is not None
     ]

@@ -207,38 +207,21 @@ def ended(command: Callable[[], None], capsys: pytest.CaptureFixture[str]) -> st
 
 
 def test_training(
-    room: str, disk: Disk, tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    room: str, disk: Disk, tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One run on a disk that is full again and again ends with the weights of a run that it never was."""
-    config, output, whole = tmp_path / "tiny.toml", disk.folder / "run", tmp_path / "whole"
-    config.write_text(
-        f"""
-seeds = [1]
-[model]
-encoder = "{tiny_checkpoint}"
-name = "tiny"
-max_length = 32
-[data]
-news = "none"
-limit = 48
-[optimizer]
-learning_rate = 1e-3
-epochs = 3
-batch_size = 16
-""",
-        encoding="utf-8",
-    )
+    output, whole = disk.folder / "run", tmp_path / "whole"
     lines: list[str] = []
     for number in (0, 1, 4, 40, 120, 1000) if room == "pages" else (0, 2, 4, 6, 12, 1000):
         disk.leave(room, number)
-        line = ended(lambda: train.main([str(config), "--output", str(output)]), capsys)
+        line = ended(lambda: train.main([str(tiny_run), "--output", str(output)]), capsys)
         if line is None:
             break
         lines.append(line)
         start, end = f"error: {output}: cannot be written, with ", "the same command goes on from there"
         assert re.search(rf"{start}[\d.]+ MB free there \(.*\); what is trained so far is kept: {end}$", line)
     assert len(lines) >= 4
-    train.main([str(config), "--output", str(whole)])
+    train.main([str(tiny_run), "--output", str(whole)])
     found, expected = (Checkpoint.read(folder / "checkpoint").files for folder in (output, whole))
     assert found == expected
 

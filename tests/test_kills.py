@@ -151,28 +151,11 @@ def test_label_killed_before_each_change_to_a_file(
     assert output.read_bytes() == whole.read_bytes()
 
 
-def test_training_killed_at_random_moments(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    config, whole, output = tmp_path / "tiny.toml", tmp_path / "whole", tmp_path / "broken"
-    config.write_text(
-        f"""
-seeds = [1]
-[model]
-encoder = "{tiny_checkpoint}"
-name = "tiny"
-max_length = 32
-[data]
-news = "none"
-limit = 48
-[optimizer]
-learning_rate = 1e-3
-epochs = 3
-batch_size = 16
-""",
-        encoding="utf-8",
-    )
+def test_training_killed_at_random_moments(tiny_run: Path, tmp_path: Path) -> None:
+    whole, output = tmp_path / "whole", tmp_path / "broken"
 
     def start(folder: Path = output) -> BaseProcess:
-        return spawned(trained, [str(config), "--output", str(folder)])
+        return spawned(trained, [str(tiny_run), "--output", str(folder)])
 
     def finished() -> None:
         for name in ("model.safetensors", "tokenizer.json", "config.json", "checkpoint.json"):
