@@ -48,6 +48,8 @@ def test_reads_what_is_there(tmp_path: Path) -> None:
         ({"secondary": "denial"}, r"x.jsonl:2: 'secondary' is 'denial' beside 'denial'"),
         ({"secondary": "factual_report"}, r"x.jsonl:2: 'secondary'"),
         ({"secondary": "x"}, r"x.jsonl:2: 'secondary' is 'x'"),
+        ({"dissent": "x"}, r"x.jsonl:2: 'dissent' is 'x'"),
+        ({"dissent": "denial"}, r"x.jsonl:2: 'dissent' is 'denial', the label itself"),
     ],
 )
 def test_refuses_with_file_and_line(tmp_path: Path, change: dict[str, Any], message: str) -> None:

@@ -100,6 +100,18 @@ def test_targets_share_with_the_second_act_and_are_smoothed() -> None:
     np.testing.assert_allclose(smoothed, [[0.29, 0.61, 0.05, 0.05], [0.05, 0.05, 0.85, 0.05]], atol=1e-6)
 
 
+def test_targets_keep_what_an_outvoted_annotator_said() -> None:
+    two_acts = example(Label.DENIAL, Label.ACCUSATION)
+    rows = [
+        replace(example(Label.ACCUSATION, None), dissent=Label.FACTUAL_REPORT),
+        replace(two_acts, dissent=Label.FACTUAL_REPORT),
+        replace(two_acts, dissent=Label.ACCUSATION),  # it has its share already
+    ]
+    found = finetune.targets(rows, Objective(secondary_weight=0.3, dissent_weight=0.2))
+    np.testing.assert_allclose(found, [[0.8, 0, 0, 0.2], [0.24, 0.56, 0, 0.2], [0.3, 0.7, 0, 0]], atol=1e-6)
+    assert (finetune.targets(rows, Objective())[0] == [1, 0, 0, 0]).all()
+
+
 def test_rare_labels_weigh_more_by_the_power_and_one_on_average() -> None:
     rows = [example(Label.DENIAL, None)] + [example(Label.FACTUAL_REPORT, None)] * 4
     even = finetune.weights(rows, 1.0)

@@ -30,6 +30,7 @@ AUTHORED = [
     DATA / "authored-2.jsonl",
     DATA / "authored-3.jsonl",
     DATA / "authored-4.jsonl",
+    DATA / "authored-5.jsonl",
 ]
 ANNOTATIONS = DATA / "annotations"
 NEWS = DATA / "news"  # what `rebuild` writes; not in the repository
@@ -48,6 +49,7 @@ TRAIN_NEWS = [
     "news8_train",
     "news9_train",
     "news10_train",
+    "news11_train",
 ]
 TEST_NEWS = ["ant_test"]
 
@@ -70,6 +72,7 @@ class Example:
     sampled: str | None  # "natural", "cue", or None for authored sentences
     confidence: int  # the annotator's own, 1 to 3
     where: str  # file:line
+    dissent: Label | None = None  # what an outvoted annotator said, where three read the sentence
 
 
 def read(path: Path, split: str | None = None) -> list[Example]:
@@ -110,6 +113,9 @@ def _example(line: str, where: str, split: str | None) -> Example:
         raise DataError(
             f"{where}: 'secondary' is {str(secondary)!r} beside {str(label)!r}; see GUIDELINES.md"
         )
+    dissent = None if row.get("dissent") is None else _label(row["dissent"], where, "dissent")
+    if dissent is label:
+        raise DataError(f"{where}: 'dissent' is {str(dissent)!r}, the label itself; remove it")
     chosen = row.get("split") or split
     if chosen not in ("train", "validation", "test"):
         raise DataError(f"{where}: 'split' is {chosen!r}; expected 'train', 'validation' or 'test'")
@@ -124,6 +130,7 @@ def _example(line: str, where: str, split: str | None) -> Example:
         sampled=row.get("sampled"),
         confidence=int(row.get("confidence", 3)),
         where=where,
+        dissent=dissent,
     )
 
 

@@ -111,7 +111,8 @@ def fingerprint(corpus: Corpus) -> str:
     """Return a SHA-256 of all texts and labels: a run must not go on with other ones."""
     digest = hashlib.sha256()
     for example in (*corpus.train, *corpus.validation):
-        digest.update(f"{example.split} {example.label} {example.secondary} {example.text}\0".encode())
+        labels = f"{example.label} {example.secondary} {example.dissent}"
+        digest.update(f"{example.split} {labels} {example.text}\0".encode())
     for text in corpus.soft_texts:
         digest.update(text.encode() + b"\0")
     digest.update(corpus.soft_scores.tobytes())
@@ -119,13 +120,17 @@ def fingerprint(corpus: Corpus) -> str:
 
 
 def targets(examples: list[Example], objective: Objective) -> NDArray[np.float32]:
-    """Return (N, 4) target distributions: the primary act, its share for a second one, and smoothing."""
+    """Return (N, 4) target distributions: the primary act, shares for a second one and for what an outvoted
+    annotator said, and smoothing."""
     result = np.zeros((len(examples), len(LABELS)), dtype=np.float32)
     for row, example in enumerate(examples):
         result[row, example.label.id] = 1.0
         if example.secondary is not None:
             result[row, example.label.id] = 1.0 - objective.secondary_weight
             result[row, example.secondary.id] = objective.secondary_weight
+        if example.dissent is not None and example.dissent is not example.secondary:
+            result[row] *= 1.0 - objective.dissent_weight
+            result[row, example.dissent.id] += objective.dissent_weight
     return result * (1 - objective.label_smoothing) + objective.label_smoothing / len(LABELS)
 
 

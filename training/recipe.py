@@ -56,7 +56,8 @@ class Data:
 class Objective:
     """What is minimised.
 
-    `secondary_weight` is the share of the target that a second act takes. `class_weight_power` p weighs
+    `secondary_weight` is the share of the target that a second act takes, `dissent_weight` that of the label
+    of an annotator whom two others outvoted. `class_weight_power` p weighs
     each class by its frequency to the power -p: 0 not at all, 1 all classes alike. `focal` multiplies each
     term of the cross-entropy by (1 - probability) to the power `focal_gamma` (Lin et al. 2017).
     """
@@ -65,14 +66,19 @@ class Objective:
     focal_gamma: float | None = None
     label_smoothing: float = 0.0
     secondary_weight: float = 0.3
+    dissent_weight: float = 0.0
     class_weight_power: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.secondary_weight < 0.5:
-            raise ConfigError(
-                f"objective.secondary_weight is {self.secondary_weight}; expected 0 to under 0.5, so that "
-                "the primary act keeps the larger share"
-            )
+        for name, value in (
+            ("secondary_weight", self.secondary_weight),
+            ("dissent_weight", self.dissent_weight),
+        ):
+            if not 0 <= value < 0.5:
+                raise ConfigError(
+                    f"objective.{name} is {value}; expected 0 to under 0.5, so that the primary act keeps "
+                    "the larger share"
+                )
         if not 0 <= self.label_smoothing < 1:
             raise ConfigError(f"objective.label_smoothing is {self.label_smoothing}; expected 0 to under 1")
         if (self.loss == "focal") != (self.focal_gamma is not None):
