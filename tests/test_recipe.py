@@ -30,6 +30,7 @@ def test_shipped_configurations_load_and_give_each_value_a_place(name: str) -> N
         ("optimizer.patience=0", r"optimizer.patience is 0; expected 1 or more"),
         ("objective.secondary_weight=0.5", r"expected 0 to under 0.5"),
         ("objective.dissent_weight=0.5", r"objective.dissent_weight is 0.5; expected 0 to under 0.5"),
+        ("objective.dissent_weight=0.45", r"leave the primary act 0.39; lower one of them"),
         ("objective.label_smoothing=1.0", r"label_smoothing is 1.0"),
         ("objective.focal_gamma=2.0", r"focal_gamma goes with objective.loss = 'focal', and only with it"),
         ("objective.loss=focal", r"focal_gamma goes with"),

@@ -48,10 +48,9 @@ def test_macro_f1_and_calibration_on_the_authored_test_split(shipped: Classifier
     gold = np.array([example.label.id for example in examples])
     predicted = np.array([prediction.label.id for prediction in predictions])
     confidence = np.array([prediction.confidence for prediction in predictions])
-    assert macro_f1(gold, predicted) >= 0.80  # the bar of the first release
-    assert (
-        expected_calibration_error(confidence, predicted == gold) <= 0.08
-    )  # 0.069 measured; 0.030 on the news tests
+    # A regression guard under what evaluation/report.json has: 0.901, and 0.034 of calibration error.
+    assert macro_f1(gold, predicted) >= 0.88
+    assert expected_calibration_error(confidence, predicted == gold) <= 0.05
 
 
 def test_int8_agrees_with_float(shipped: Classifier) -> None:

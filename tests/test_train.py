@@ -30,28 +30,17 @@ SCRIPT = ROOT / "training" / "train.py"
 
 
 @pytest.fixture(scope="module")
-def config_file(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of three epochs, six steps each, on authored sentences."""
+def config_file(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny run with twice the sentences, six steps an epoch, and with ranges to search."""
     path = tmp_path_factory.mktemp("config") / "tiny.toml"
     path.write_text(
-        f"""
-seeds = [1]
-[model]
-encoder = "{tiny_checkpoint}"
-name = "tiny"
-max_length = 32
-[data]
-news = "none"
-limit = 96
-[optimizer]
-learning_rate = 1e-3
-epochs = 3
-batch_size = 16
+        tiny_run.read_text(encoding="utf-8").replace("limit = 48", "limit = 96")
+        + """
 [search]
 trials = 2
 [search.ranges]
-"optimizer.learning_rate" = {{ low = 1e-4, high = 1e-2, log = true }}
-"optimizer.epochs" = {{ low = 1, high = 2 }}
+"optimizer.learning_rate" = { low = 1e-4, high = 1e-2, log = true }
+"optimizer.epochs" = { low = 1, high = 2 }
 """,
         encoding="utf-8",
     )

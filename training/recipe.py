@@ -79,6 +79,13 @@ class Objective:
                     f"objective.{name} is {value}; expected 0 to under 0.5, so that the primary act keeps "
                     "the larger share"
                 )
+        primary = (1 - self.secondary_weight) * (1 - self.dissent_weight)  # of a sentence that has all three
+        if primary <= self.dissent_weight:
+            raise ConfigError(
+                f"objective.secondary_weight {self.secondary_weight} and objective.dissent_weight "
+                f"{self.dissent_weight} leave the primary act {primary:.2f}; lower one of them, so that it "
+                "keeps the larger share"
+            )
         if not 0 <= self.label_smoothing < 1:
             raise ConfigError(f"objective.label_smoothing is {self.label_smoothing}; expected 0 to under 1")
         if (self.loss == "focal") != (self.focal_gamma is not None):
