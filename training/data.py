@@ -31,6 +31,7 @@ AUTHORED = [
     DATA / "authored-3.jsonl",
     DATA / "authored-4.jsonl",
     DATA / "authored-5.jsonl",
+    DATA / "authored-6.jsonl",
 ]
 ANNOTATIONS = DATA / "annotations"
 NEWS = DATA / "news"  # what `rebuild` writes; not in the repository
