@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rounding import Moments, moments, rounded
 from tokenizers import Tokenizer
 
 import data
-from export import calibration, float_onnx
+from export import calibration, float_onnx, product_inputs
+from rounding import Moments, moments, rounded
 from tasrih.checkpoint import TOKENIZER_FILE
 from tasrih.normalise import normalise
 
@@ -70,8 +70,7 @@ def test_near_the_best_of_all_roundings_of_a_small_column() -> None:
 
 def test_moments_do_not_see_padding(tiny_checkpoint: Path) -> None:
     model = float_onnx(tiny_checkpoint)
-    matrices = {tensor.name for tensor in model.graph.initializer if len(tensor.dims) == 2}
-    names = sorted({n.input[0] for n in model.graph.node if n.op_type == "MatMul" and n.input[1] in matrices})
+    names = product_inputs(model)
     rng = np.random.default_rng(0)
     ids, mask = rng.integers(5, 200, (3, 11)), np.ones((3, 11), dtype=np.int64)
     mask[1, 4:] = 0

@@ -25,7 +25,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import rounding
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
@@ -37,6 +36,7 @@ from transformers.models.bert.modeling_bert import BertSelfAttention
 from transformers.models.modernbert.modeling_modernbert import ModernBertAttention
 
 import data
+import rounding
 import runs
 from tasrih.checkpoint import (
     CONFIG_FILE,
@@ -57,9 +57,7 @@ _MICROSOFT = "com.microsoft"
 # saturates with eight. With seven, every x86 processor gives the same integers.
 _WEIGHT_LIMIT = 63
 _ACTIVATION_LIMIT = 127
-_CALIBRATION = (
-    256  # training sentences; some 10,000 tokens, three times as many as a base model's layers are wide
-)
+_CALIBRATION = 256  # training sentences: some 10,000 tokens, thrice as many as a base model's layers are wide
 _LONGEST = 128  # tokens of each
 
 
@@ -168,6 +166,7 @@ def calibration(tokenizer: Tokenizer) -> list[tuple[NDArray[np.int64], NDArray[n
     """Return batches of ids and mask, (B, T) each: authored training sentences of all kinds, by length."""
     texts = [e.text for path in data.AUTHORED for e in data.read(path) if e.split == "train"]
     texts = texts[:: len(texts) // _CALIBRATION][:_CALIBRATION]
+    tokenizer.no_padding()
     encoded = [e.ids[:_LONGEST] for e in tokenizer.encode_batch([normalise(text) for text in texts])]
     encoded.sort(key=len)
     batches: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
@@ -180,11 +179,11 @@ def calibration(tokenizer: Tokenizer) -> list[tuple[NDArray[np.int64], NDArray[n
     return batches
 
 
-def _products(model: onnx.ModelProto) -> dict[str, str]:
-    """Return the input of each product with a constant matrix, by the matrix's name."""
+def product_inputs(model: onnx.ModelProto) -> list[str]:
+    """Return the names of what is multiplied with a constant matrix."""
     matrices = {tensor.name for tensor in model.graph.initializer if len(tensor.dims) == 2}
     nodes = [n for n in model.graph.node if n.op_type in ("MatMul", "Gemm") and n.input[1] in matrices]
-    return {node.input[1]: node.input[0] for node in nodes}
+    return sorted({node.input[0] for node in nodes})
 
 
 def quantised(model: onnx.ModelProto, moments: Mapping[str, rounding.Moments]) -> onnx.ModelProto:
@@ -301,8 +300,7 @@ def export_onnx(folder: Path) -> None:
     """Write `model.int8.onnx` into a checkpoint folder, from the transformers files beside it."""
     exact = float_onnx(folder)
     batches = calibration(Tokenizer.from_file(str(folder / TOKENIZER_FILE)))
-    names = sorted(set(_products(exact).values()))
-    model = quantised(exact, rounding.moments(exact, names, batches))
+    model = quantised(exact, rounding.moments(exact, product_inputs(exact), batches))
     onnx.checker.check_model(model, check_custom_domain=False)
     write_atomically(folder / ONNX_FILE, lambda path: path.write_bytes(model.SerializeToString()))
 
