@@ -5,8 +5,10 @@ together, as those of an encoder do, the error of one weight can be made up for 
 yet. It takes the inputs' second moments, from a few hundred sentences.
 """
 
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -44,7 +46,11 @@ def moments(
     open_model.graph.output.extend(
         helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names
     )
-    session = onnxruntime.InferenceSession(open_model.SerializeToString())
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        # Weights in a file of their own: a float32 model of 2 GB or more fits in no protobuf message.
+        onnx.save(open_model, path, save_as_external_data=True)
+        session = onnxruntime.InferenceSession(path)
     found: dict[str, Moments] = {}
     for ids, mask in batches:
         values = [np.asarray(v) for v in session.run(names, {"input_ids": ids, "attention_mask": mask})]
